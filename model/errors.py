@@ -1,0 +1,43 @@
+"""Errors that a user can act on: each message says what happened, why, and what to do.
+
+MaskstreamError
+├── InputError             refused before any work is done (exit code 2)
+│   ├── WeightsError       weights cannot be found, fetched, verified or fitted
+│   ├── ConfigError        a setting is unknown, of the wrong type or out of range
+│   ├── PromptError        a prompt is malformed or points beside the picture (also a ValueError)
+│   ├── SourceError        a source cannot be opened or holds no video
+│   └── SinkError          an output cannot be written
+└── StreamBroken           a source ended by failure after it had begun (exit code 1)
+"""
+
+
+class MaskstreamError(Exception):
+    """Base of all errors that are meant for the user."""
+
+
+class InputError(MaskstreamError):
+    """What the user asked for cannot be done as asked."""
+
+
+class WeightsError(InputError):
+    """Model weights cannot be found, fetched, verified or fitted."""
+
+
+class ConfigError(InputError):
+    """A setting is unknown, of the wrong type or out of range."""
+
+
+class PromptError(InputError, ValueError):
+    """A prompt is malformed or points beside the picture."""
+
+
+class SourceError(InputError):
+    """A source cannot be opened or holds no video."""
+
+
+class SinkError(InputError):
+    """An output cannot be written."""
+
+
+class StreamBroken(MaskstreamError):
+    """A source ended by failure after it had begun; all frames before the break were delivered."""

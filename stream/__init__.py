@@ -1,0 +1,1 @@
+"""Frames flow through: sources, queues, the segmenter stage, sinks, the command line."""
