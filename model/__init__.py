@@ -1,1 +1,1 @@
-"""One image in, masks out: networks, weights, predictors and the tracker. No threads, no video, no sockets."""
+"""One image in, masks out: networks, weights, predictors and the tracker. No threads, no sockets."""

@@ -7,7 +7,7 @@ MaskstreamError
 │   ├── PromptError        a prompt is malformed or points beside the picture (also a ValueError)
 │   ├── SourceError        a source cannot be opened or holds no video
 │   └── SinkError          an output cannot be written
-└── StreamBroken           a source ended by failure after it had begun (exit code 1)
+└── StreamBrokenError           a source ended by failure after it had begun (exit code 1)
 """
 
 
@@ -39,5 +39,5 @@ class SinkError(InputError):
     """An output cannot be written."""
 
 
-class StreamBroken(MaskstreamError):
+class StreamBrokenError(MaskstreamError):
     """A source ended by failure after it had begun; all frames before the break were delivered."""

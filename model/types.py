@@ -99,7 +99,8 @@ class Prompt:
         name = f"prompt {self.object_id}"
         if self.mask is not None:
             if self.mask.ndim != 2 or self.mask.dtype != np.bool_:
-                raise PromptError(f"{name}: mask must be (H, W) bool, got {self.mask.shape} {self.mask.dtype}")
+                got = f"{self.mask.shape} {self.mask.dtype}"
+                raise PromptError(f"{name}: mask must be (H, W) bool, got {got}")
             if not self.mask.any():
                 raise PromptError(f"{name}: mask is empty, it marks no pixel")
         logits = self.low_res_logits
@@ -138,7 +139,7 @@ class ImageEmbedding:
         grid = (self.input_hw[0] // 16, self.input_hw[1] // 16)
         if self.features.ndim != 4 or tuple(self.features.shape[2:]) != grid:
             got = tuple(self.features.shape)
-            raise ValueError(f"features must be (1, 256, {grid[0]}, {grid[1]}) for {self.input_hw}, got {got}")
+            raise ValueError(f"features must be (1, 256, *{grid}) for {self.input_hw}, got {got}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
