@@ -7,7 +7,7 @@ MaskstreamError
 │   ├── PromptError        a prompt is malformed or points beside the picture (also a ValueError)
 │   ├── SourceError        a source cannot be opened or holds no video
 │   └── SinkError          an output cannot be written
-└── StreamBrokenError           a source ended by failure after it had begun (exit code 1)
+└── StreamBrokenError      a source ended by failure after it had begun (exit code 1)
 """
 
 
