@@ -1,0 +1,75 @@
+"""MobileSAM: image encoder, prompt encoder and mask decoder joined, tensors in and out."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from .mask_decoder import MaskDecoder
+from .prompt_encoder import PADDING, PromptEncoder
+from .tiny_vit import PATCH_PX, TinyVitEncoder
+
+
+class MobileSam(nn.Module):
+    """The networks without any state of their own: the same input gives the same output, in any order."""
+
+    pixel_mean: Tensor  # (3, 1, 1)
+    pixel_std: Tensor  # (3, 1, 1)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.image_encoder = TinyVitEncoder()
+        self.prompt_encoder = PromptEncoder()
+        self.mask_decoder = MaskDecoder()
+        mean, std = [123.675, 116.28, 103.53], [58.395, 57.12, 57.375]
+        self.register_buffer("pixel_mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(std).view(3, 1, 1), persistent=False)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.pixel_mean.device
+
+    def preprocess(self, rgb: Tensor, input_hw: tuple[int, int]) -> Tensor:
+        """Normalise RGB (B, 3, h, w) in 0..255, then pad right and bottom with zeros -> (B, 3, *input_hw)."""
+        pixels = (rgb - self.pixel_mean) / self.pixel_std
+        height, width = input_hw
+        return functional.pad(pixels, (0, width - rgb.shape[3], 0, height - rgb.shape[2]))
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """Image embedding (B, 256, H/16, W/16) of preprocessed pixels (B, 3, H, W)."""
+        embedding: Tensor = self.image_encoder(pixels)
+        return embedding
+
+    def encode_stages(self, pixels: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The image embedding and the encoder's stages: strides 4, 8, 16, 16; channels 64, 128, 160, 320."""
+        return self.image_encoder.forward_stages(pixels)
+
+    def decode(
+        self,
+        features: Tensor,
+        points_xy: Tensor,
+        labels: Tensor,
+        mask_logits: Tensor | None = None,
+        has_mask: Tensor | None = None,
+        multimask_output: bool = False,
+    ) -> tuple[Tensor, Tensor]:
+        """Low-res logits (P, C, 4h, 4w) and predicted IoU (P, C) of P prompts; C = 1 or 3.
+
+        Args:
+            features: image embedding (1, 256, h, w) shared by all prompts, or (P, 256, h, w), one each.
+            points_xy: (P, N, 2) px of the model input.
+            labels: (P, N), see prompt_encoder.
+            mask_logits: (P, 1, 4h, 4w) or None.
+            has_mask: (P,) bool, False where a prompt has no mask logits; None means all have.
+            multimask_output: three candidates instead of one mask.
+        """
+        grid_hw = (features.shape[2], features.shape[3])
+        sparse = self.prompt_encoder.sparse(points_xy, labels, PATCH_PX * max(grid_hw))
+        image = features + self.prompt_encoder.dense(mask_logits, has_mask)
+        is_token = labels != PADDING
+        token_mask = None if bool(is_token.all()) else is_token
+        image_pe = self.prompt_encoder.grid_positions(grid_hw)
+        low_res_logits, predicted_iou = self.mask_decoder(image, image_pe, sparse, token_mask, multimask_output)
+        return low_res_logits, predicted_iou

@@ -1,0 +1,102 @@
+"""Prompts of different kinds as one batch of tensors for the mask decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from .errors import PromptError
+from .geometry import scale_points
+from .prompt_encoder import BOX_BOTTOM_RIGHT, BOX_TOP_LEFT, NOT_A_POINT, PADDING
+from .types import BoolMask, ImageEmbedding, Prompt, box_of_mask
+
+MASK_LOGIT = 8.0  # a drawn mask as logits: as sure as SAM's own inside an object, not surer
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PromptBatch:
+    """P prompts in model input space, padded to the same number of tokens N."""
+
+    points_xy: Tensor  # (P, N, 2) float32 px of the model input
+    labels: Tensor  # (P, N) int64, see prompt_encoder
+    mask_logits: Tensor | None  # (P, 1, 4h, 4w) float32; None where no prompt has a mask
+    has_mask: Tensor | None  # (P,) bool; None where mask_logits is None
+
+
+def batch_prompts(
+    prompts: Sequence[Prompt], embeddings: Sequence[ImageEmbedding], device: torch.device
+) -> PromptBatch:
+    """Gather prompts, each with its own image's geometry, into one batch.
+
+    Raises:
+        PromptError: a mask or its logits do not fit the image.
+    """
+    pairs = list(zip(prompts, embeddings, strict=True))
+    tokens = [_tokens(prompt, embedding) for prompt, embedding in pairs]
+    length = max((len(labels) for _, labels in tokens), default=0)
+    points_xy = np.zeros((len(tokens), length, 2), np.float32)
+    labels = np.full((len(tokens), length), PADDING, np.int64)
+    for row, (own_points, own_labels) in enumerate(tokens):
+        points_xy[row, : len(own_labels)] = own_points
+        labels[row, : len(own_labels)] = own_labels
+    mask_logits, has_mask = _stack_masks([_mask_logits(*pair) for pair in pairs], device)
+    return PromptBatch(
+        torch.from_numpy(points_xy).to(device), torch.from_numpy(labels).to(device), mask_logits, has_mask
+    )
+
+
+def _tokens(prompt: Prompt, embedding: ImageEmbedding) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Points (N, 2) px of the model input and labels (N,), in SAM's order: points, then the box."""
+    box = prompt.box_xyxy
+    if box is None and prompt.mask is not None:
+        box = box_of_mask(prompt.mask).astype(np.float32)
+    points, labels = prompt.points_xy, prompt.point_labels.astype(np.int64)
+    if box is not None:
+        points = np.concatenate([points, box.reshape(2, 2)])
+        labels = np.append(labels, [BOX_TOP_LEFT, BOX_BOTTOM_RIGHT])
+    elif len(points):
+        points = np.concatenate([points, np.zeros((1, 2), np.float32)])
+        labels = np.append(labels, NOT_A_POINT)
+    return scale_points(points, embedding.original_hw, embedding.resized_hw), labels
+
+
+def _mask_logits(prompt: Prompt, embedding: ImageEmbedding) -> Tensor | None:
+    """The prompt's mask logits (1, 4h, 4w), if it has a mask of either kind."""
+    logits, grid_hw = prompt.low_res_logits, (embedding.input_hw[0] // 4, embedding.input_hw[1] // 4)
+    if logits is None:
+        return None if prompt.mask is None else logits_of_mask(prompt.mask, embedding)
+    if logits.shape[1:] != grid_hw:
+        raise PromptError(
+            f"prompt {prompt.object_id}: low_res_logits are {logits.shape[1:]} but this image's are {grid_hw}"
+        )
+    return torch.as_tensor(logits, dtype=torch.float32)
+
+
+def logits_of_mask(mask: BoolMask, embedding: ImageEmbedding) -> Tensor:
+    """A mask (H, W) of the original image as mask logits (1, 4h, 4w) within +-8.
+
+    Raises:
+        PromptError: the mask has another size than the image.
+    """
+    if mask.shape != embedding.original_hw:
+        raise PromptError(f"mask is {mask.shape} but the image is {embedding.original_hw}; both as (h, w)")
+    soft = torch.from_numpy(mask)[None, None].float()
+    soft = functional.interpolate(soft, embedding.resized_hw, mode="bilinear", antialias=True)
+    missing_h, missing_w = (a - b for a, b in zip(embedding.input_hw, embedding.resized_hw, strict=True))
+    covered = functional.avg_pool2d(functional.pad(soft, (0, missing_w, 0, missing_h)), 4)[0]  # (1, 4h, 4w)
+    return (2 * covered - 1) * MASK_LOGIT
+
+
+def _stack_masks(masks: Sequence[Tensor | None], device: torch.device) -> tuple[Tensor | None, Tensor | None]:
+    given = [mask for mask in masks if mask is not None]
+    if not given:
+        return None, None
+    blank = torch.zeros_like(given[0])
+    stacked = torch.stack([blank if mask is None else mask for mask in masks])
+    return stacked.to(device), torch.tensor([mask is not None for mask in masks], device=device)
