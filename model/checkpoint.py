@@ -37,7 +37,8 @@ def build_model(state_dict: Mapping[str, Tensor], name: str = "state dict") -> M
     Raises:
         WeightsError: keys or shapes are another architecture's.
     """
-    translated = {translate_key(key): value for key, value in state_dict.items() if not UNUSED_KEYS.match(key)}
+    used = {key: value for key, value in state_dict.items() if not UNUSED_KEYS.match(key)}
+    translated = {translate_key(key): value for key, value in used.items()}
     model = MobileSam()
     _check_fit(translated, model.state_dict(), name)
     model.load_state_dict(translated, strict=True)
@@ -51,7 +52,8 @@ def translate_key(key: str) -> str:
     # There a layer's downsample closes it; in timm it opens the next stage.
     key = re.sub(r"\blayers\.(\d+)\.downsample\b", lambda m: f"stages.{int(m[1]) + 1}.downsample", key)
     key = re.sub(r"\blayers\.(\d+)\.blocks\b", r"stages.\1.blocks", key)
-    key = key.replace("patch_embed.seq.0.", "patch_embed.conv1.").replace("patch_embed.seq.2.", "patch_embed.conv2.")
+    key = re.sub(r"\bseq\.0\b", "conv1", key)
+    key = re.sub(r"\bseq\.2\b", "conv2", key)
     return key.replace(".c.", ".conv.").replace("image_encoder.", "image_encoder.trunk.", 1)
 
 
@@ -68,7 +70,7 @@ def read_state_dict(path: Path) -> StateDict:
     if isinstance(content, dict) and isinstance(content.get("model"), dict):
         content = content["model"]  # as training scripts save it
     if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise WeightsError(f"{path}: holds a {type(content).__name__} that is no state dict of tensors; {ADVICE}")
+        raise WeightsError(f"{path}: holds a {type(content).__name__}, no state dict of tensors; {ADVICE}")
     return content
 
 
@@ -107,7 +109,8 @@ def _check_fit(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor], name: 
         _summary("of another shape", misshapen),
     ]
     if any(problems):
-        raise WeightsError(f"{name}: not MobileSAM's architecture: {'; '.join(filter(None, problems))}; {ADVICE}")
+        found_text = "; ".join(filter(None, problems))
+        raise WeightsError(f"{name}: not MobileSAM's architecture: {found_text}; {ADVICE}")
 
 
 def _summary(what: str, items: list[str], shown: int = 2) -> str:

@@ -38,7 +38,8 @@ def scale_points(
 ) -> NDArray[np.float32]:
     """Points (..., 2) of an image of size `from_hw` on the same image at size `to_hw`."""
     factors_xy = np.array([to_hw[1] / from_hw[1], to_hw[0] / from_hw[0]])
-    return (np.asarray(points_xy, np.float64) * factors_xy).astype(np.float32)
+    scaled: NDArray[np.float32] = (np.asarray(points_xy, np.float64) * factors_xy).astype(np.float32)
+    return scaled
 
 
 def scale_box(

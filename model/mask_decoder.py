@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-from timm.layers import LayerNorm2d
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .channel_norm import ChannelNorm
 from .transformer import TwoWayTransformer, flatten_grid, unflatten_grid
 
 NUM_MASK_TOKENS = 4  # 0: the single mask; 1..3: the three candidates of multimask output
@@ -37,12 +37,13 @@ class MaskDecoder(nn.Module):
         self.mask_tokens = nn.Embedding(NUM_MASK_TOKENS, dim)
         self.output_upscaling = nn.Sequential(
             nn.ConvTranspose2d(dim, dim // 4, 2, stride=2),
-            LayerNorm2d(dim // 4, eps=1e-6),
+            ChannelNorm(dim // 4),
             nn.GELU(),
             nn.ConvTranspose2d(dim // 4, dim // 8, 2, stride=2),
             nn.GELU(),
         )
-        self.output_hypernetworks_mlps = nn.ModuleList(Head(dim, dim, dim // 8) for _ in range(NUM_MASK_TOKENS))
+        heads = (Head(dim, dim, dim // 8) for _ in range(NUM_MASK_TOKENS))
+        self.output_hypernetworks_mlps = nn.ModuleList(heads)
         self.iou_prediction_head = Head(dim, dim, NUM_MASK_TOKENS)
 
     def forward(
@@ -68,7 +69,8 @@ class MaskDecoder(nn.Module):
         upscaled = self.output_upscaling(unflatten_grid(cells, (image.shape[2], image.shape[3])))
         heads = self.output_hypernetworks_mlps
         kernels = torch.stack([heads[i](tokens[:, 1 + i]) for i in wanted], dim=1)  # (P, C, 32)
-        low_res_logits = torch.unflatten(kernels @ upscaled.flatten(2), 2, upscaled.shape[2:])
+        flat_logits = kernels @ upscaled.flatten(2)  # (P, C, 16hw)
+        low_res_logits = flat_logits.reshape(*flat_logits.shape[:2], *upscaled.shape[2:])
         predicted_iou = self.iou_prediction_head(tokens[:, 0])[:, wanted.start : wanted.stop]
         return low_res_logits, predicted_iou
 

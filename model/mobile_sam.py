@@ -71,5 +71,7 @@ class MobileSam(nn.Module):
         is_token = labels != PADDING
         token_mask = None if bool(is_token.all()) else is_token
         image_pe = self.prompt_encoder.grid_positions(grid_hw)
-        low_res_logits, predicted_iou = self.mask_decoder(image, image_pe, sparse, token_mask, multimask_output)
-        return low_res_logits, predicted_iou
+        decoded: tuple[Tensor, Tensor] = self.mask_decoder(
+            image, image_pe, sparse, token_mask, multimask_output
+        )
+        return decoded

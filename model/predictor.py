@@ -30,7 +30,9 @@ class Predictor:
 
     def __init__(self, model: MobileSam, size: int = 1024, pad_to_square: bool = False) -> None:
         if size <= 0 or size % PATCH_PX:
-            raise ConfigError(f"size must be a positive multiple of {PATCH_PX} px, got {size}; try 1024, 768 or 512")
+            raise ConfigError(
+                f"size must be a positive multiple of {PATCH_PX} px, got {size}; try 1024, 768 or 512"
+            )
         self.model = model
         self.size = size
         self.pad_to_square = pad_to_square

@@ -10,8 +10,9 @@ import math
 from typing import cast
 
 import torch
-from timm.layers import LayerNorm2d
 from torch import Tensor, nn
+
+from .channel_norm import ChannelNorm
 
 PADDING = -2  # no token at all: masked out in attention
 NOT_A_POINT = -1  # the one token that SAM adds to points which come without a box
@@ -49,10 +50,10 @@ class PromptEncoder(nn.Module):
         self.no_mask_embed = nn.Embedding(1, dim)
         self.mask_downscaling = nn.Sequential(
             nn.Conv2d(1, mask_dim // 4, 2, stride=2),
-            LayerNorm2d(mask_dim // 4, eps=1e-6),
+            ChannelNorm(mask_dim // 4),
             nn.GELU(),
             nn.Conv2d(mask_dim // 4, mask_dim, 2, stride=2),
-            LayerNorm2d(mask_dim, eps=1e-6),
+            ChannelNorm(mask_dim),
             nn.GELU(),
             nn.Conv2d(mask_dim, dim, 1),
         )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from timm.layers import LayerNorm2d
-
 # The class, not create_model: the reference package overwrites timm's registered tiny_vit_* names on import.
 from timm.models.tiny_vit import TinyVit
 from torch import Tensor, nn
+
+from .channel_norm import ChannelNorm
 
 EMBEDDING_DIM = 256
 PATCH_PX = 16  # one cell of the image embedding covers 16x16 px of the model input
@@ -30,9 +30,9 @@ class TinyVitEncoder(nn.Module):
         self.trunk.stages[3].downsample.conv2.conv.stride = (1, 1)
         self.neck = nn.Sequential(
             nn.Conv2d(320, EMBEDDING_DIM, 1, bias=False),
-            LayerNorm2d(EMBEDDING_DIM, eps=1e-6),
+            ChannelNorm(EMBEDDING_DIM),
             nn.Conv2d(EMBEDDING_DIM, EMBEDDING_DIM, 3, padding=1, bias=False),
-            LayerNorm2d(EMBEDDING_DIM, eps=1e-6),
+            ChannelNorm(EMBEDDING_DIM),
         )
 
     def forward(self, pixels: Tensor) -> Tensor:

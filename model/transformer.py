@@ -5,7 +5,6 @@ Letters in comments: P prompts, I images (1 shared by all prompts, or P), T toke
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -29,14 +28,16 @@ class Attention(nn.Module):
         q = self._split_heads(self.q_proj(query))
         k = self._split_heads(self.k_proj(key))
         v = self._split_heads(self.v_proj(value))
-        batch = max(q.shape[0], k.shape[0]) if min(q.shape[0], k.shape[0]) else 0
+        batch = q.shape[0] if k.shape[0] == 1 else k.shape[0]
         q, k, v = (x.expand(batch, -1, -1, -1) for x in (q, k, v))
-        out = functional.scaled_dot_product_attention(q, k, v, attn_mask=key_mask)  # (P, heads, L, inner / heads)
-        projected: Tensor = self.out_proj(out.transpose(1, 2).flatten(2))
+        attended = functional.scaled_dot_product_attention(q, k, v, attn_mask=key_mask)
+        projected: Tensor = self.out_proj(attended.transpose(1, 2).flatten(2))
         return projected
 
     def _split_heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(2, (self.num_heads, -1)).transpose(1, 2)  # (P, heads, L, inner / heads)
+        batch, length, dim = x.shape
+        heads = x.reshape(batch, length, self.num_heads, dim // self.num_heads)
+        return heads.transpose(1, 2)  # (P, heads, L, dim / heads)
 
 
 class Mlp(nn.Module):
@@ -74,9 +75,7 @@ class TwoWayBlock(nn.Module):
         """One round: tokens (P, T, dim), image (I, S, dim) -> tokens (P, T, dim), image (P, S, dim)."""
         tokens = self.norm1(self._attend_to_each_other(tokens, token_pe, token_mask))
         image_keys = image + image_pe
-        tokens = self.norm2(
-            tokens + self.cross_attn_token_to_image(tokens + token_pe, image_keys, image)
-        )
+        tokens = self.norm2(tokens + self.cross_attn_token_to_image(tokens + token_pe, image_keys, image))
         tokens = self.norm3(tokens + self.mlp(tokens))
         read_back = self.cross_attn_image_to_token(image_keys, tokens + token_pe, tokens, token_mask)
         return tokens, self.norm4(image + read_back)
@@ -118,7 +117,8 @@ class TwoWayTransformer(nn.Module):
         for layer in self.layers:
             tokens, image = layer(tokens, image, token_pe, image_pe, key_mask)
         read = self.final_attn_token_to_image(tokens + token_pe, image + image_pe, image)
-        return self.norm_final_attn(tokens + read), image
+        read_tokens: Tensor = self.norm_final_attn(tokens + read)
+        return read_tokens, image
 
 
 def flatten_grid(grid: Tensor) -> Tensor:
@@ -128,4 +128,5 @@ def flatten_grid(grid: Tensor) -> Tensor:
 
 def unflatten_grid(cells: Tensor, hw: tuple[int, int]) -> Tensor:
     """(P, h * w, dim) -> (P, dim, h, w)."""
-    return torch.unflatten(cells.transpose(1, 2), 2, hw)
+    batch, _, dim = cells.shape
+    return cells.transpose(1, 2).reshape(batch, dim, *hw)
