@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from maskstream.stream.telemetry import DurationHistogram, StageStats
+
+MS = 1_000_000
+
+
+class FakeClock:
+    def __init__(self):
+        self.now_ns = 10**15
+
+    def __call__(self):
+        return self.now_ns
+
+    def pass_ms(self, ms):
+        self.now_ns += int(ms * MS)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.lists(st.floats(0.02, 1e6), min_size=1, max_size=60), st.sampled_from([1, 50, 95, 99, 100]))
+def test_percentiles_are_within_two_percent(durations, percent):
+    histogram = DurationHistogram()
+    for duration in durations:
+        histogram.add(duration)
+    truth = np.percentile(durations, percent, method="inverted_cdf")
+    assert histogram.percentile_ms(percent) == pytest.approx(truth, rel=0.021)
+
+
+def test_extreme_durations_are_counted_not_lost():
+    histogram = DurationHistogram()
+    for duration in (0.0, 1e12):
+        histogram.add(duration)
+    assert histogram.total == 2
+    assert histogram.percentile_ms(1) < 0.02
+    assert histogram.max_ms == 1e12
+
+
+def test_an_empty_histogram_reads_zero():
+    assert DurationHistogram().percentile_ms(95) == 0.0
+
+
+def test_time_is_split_into_waiting_working_and_blocked():
+    clock = FakeClock()
+    stats = StageStats(clock)
+    clock.pass_ms(500)  # before the start: counts for nothing
+    stats.start()
+    for work_ms in (10, 20, 30):
+        clock.pass_ms(5)
+        stats.waited()
+        clock.pass_ms(work_ms)
+        stats.worked()
+        clock.pass_ms(1)
+        stats.blocked()
+    report = stats.report()
+    assert report.items == 3
+    assert report.waited_s == pytest.approx(0.015)
+    assert report.blocked_s == pytest.approx(0.003)
+    assert report.work_p50_ms == pytest.approx(20, rel=0.02)
+    assert report.work_p95_ms == pytest.approx(30, rel=0.02)
+    assert report.fps == pytest.approx(3 / 0.078)
+
+
+def test_recent_fps_forgets_the_past_and_falls_when_the_stream_stalls():
+    clock = FakeClock()
+    stats = StageStats(clock)
+    clock.pass_ms(60_000)  # loading
+    for _ in range(100):
+        clock.pass_ms(20)
+        stats.worked()
+    assert stats.report().recent_fps == pytest.approx(50)
+    assert stats.report().fps < 2
+    clock.pass_ms(60_000)
+    assert stats.report().recent_fps < 1
+
+
+def test_latency_is_separate_from_work():
+    stats = StageStats(FakeClock())
+    for latency_ms in (100.0, 200.0, 300.0):
+        stats.add_latency(latency_ms)
+    report = stats.report()
+    assert (report.items, report.work_p50_ms) == (0, 0.0)
+    assert report.latency_p50_ms == pytest.approx(200, rel=0.02)
+    assert report.latency_p95_ms == pytest.approx(300, rel=0.02)
