@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from .errors import PromptError
+
+if TYPE_CHECKING:  # the command line checks its input before it loads torch
+    import torch
 
 BoolMask = NDArray[np.bool_]
 RgbImage = NDArray[np.uint8]
