@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from .tiny_vit import PATCH_PX
@@ -34,7 +34,7 @@ def resize_image(image: RgbImage, resized_hw: tuple[int, int]) -> RgbImage:
 
 
 def scale_points(
-    points_xy: NDArray[np.floating], from_hw: tuple[int, int], to_hw: tuple[int, int]
+    points_xy: ArrayLike, from_hw: tuple[int, int], to_hw: tuple[int, int]
 ) -> NDArray[np.float32]:
     """Points (..., 2) of an image of size `from_hw` on the same image at size `to_hw`."""
     factors_xy = np.array([to_hw[1] / from_hw[1], to_hw[0] / from_hw[0]])
@@ -42,9 +42,7 @@ def scale_points(
     return scaled
 
 
-def scale_box(
-    box_xyxy: NDArray[np.floating], from_hw: tuple[int, int], to_hw: tuple[int, int]
-) -> NDArray[np.float32]:
+def scale_box(box_xyxy: ArrayLike, from_hw: tuple[int, int], to_hw: tuple[int, int]) -> NDArray[np.float32]:
     """Boxes (..., 4) of an image of size `from_hw` on the same image at size `to_hw`."""
     corners = np.asarray(box_xyxy).reshape(*np.shape(box_xyxy)[:-1], 2, 2)
     return scale_points(corners, from_hw, to_hw).reshape(np.shape(box_xyxy))

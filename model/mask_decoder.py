@@ -10,6 +10,7 @@ from .channel_norm import ChannelNorm
 from .transformer import TwoWayTransformer, flatten_grid, unflatten_grid
 
 NUM_MASK_TOKENS = 4  # 0: the single mask; 1..3: the three candidates of multimask output
+SINGLE_MASK, MULTIMASK, ALL_MASKS = slice(0, 1), slice(1, 4), slice(0, 4)
 
 
 class Head(nn.Module):
@@ -52,20 +53,20 @@ class MaskDecoder(nn.Module):
         image_pe: Tensor,
         sparse: Tensor,
         sparse_mask: Tensor | None,
-        multimask_output: bool,
+        outputs: slice = SINGLE_MASK,
     ) -> tuple[Tensor, Tensor]:
-        """Low-res logits (P, C, 4h, 4w) and predicted IoU (P, C); C = 3 with multimask output, else 1.
+        """Low-res logits (P, C, 4h, 4w) and predicted IoU (P, C) of the C mask tokens asked for.
 
         Args:
             image: (I, 256, h, w) image embedding plus dense embedding; I = 1 if all prompts share it, else P.
             image_pe: (1, 256, h, w).
             sparse: (P, N, 256).
             sparse_mask: (P, N) bool, False for padding; None when nothing is padded.
-            multimask_output: three candidates instead of one mask.
+            outputs: which of the four mask tokens to decode: SINGLE_MASK, MULTIMASK or ALL_MASKS.
         """
         tokens, token_mask = self._with_output_tokens(sparse, sparse_mask)  # (P, 1 + 4 + N, 256)
         tokens, cells = self.transformer(flatten_grid(image), flatten_grid(image_pe), tokens, token_mask)
-        wanted = range(1, NUM_MASK_TOKENS) if multimask_output else range(1)
+        wanted = range(NUM_MASK_TOKENS)[outputs]
         upscaled = self.output_upscaling(unflatten_grid(cells, (image.shape[2], image.shape[3])))
         heads = self.output_hypernetworks_mlps
         kernels = torch.stack([heads[i](tokens[:, 1 + i]) for i in wanted], dim=1)  # (P, C, 32)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .mask_decoder import MaskDecoder
+from .mask_decoder import SINGLE_MASK, MaskDecoder
 from .prompt_encoder import PADDING, PromptEncoder
 from .tiny_vit import PATCH_PX, TinyVitEncoder
 
@@ -53,9 +53,9 @@ class MobileSam(nn.Module):
         labels: Tensor,
         mask_logits: Tensor | None = None,
         has_mask: Tensor | None = None,
-        multimask_output: bool = False,
+        outputs: slice = SINGLE_MASK,
     ) -> tuple[Tensor, Tensor]:
-        """Low-res logits (P, C, 4h, 4w) and predicted IoU (P, C) of P prompts; C = 1 or 3.
+        """Low-res logits (P, C, 4h, 4w) and predicted IoU (P, C) of P prompts, C mask tokens each.
 
         Args:
             features: image embedding (1, 256, h, w) shared by all prompts, or (P, 256, h, w), one each.
@@ -63,7 +63,7 @@ class MobileSam(nn.Module):
             labels: (P, N), see prompt_encoder.
             mask_logits: (P, 1, 4h, 4w) or None.
             has_mask: (P,) bool, False where a prompt has no mask logits; None means all have.
-            multimask_output: three candidates instead of one mask.
+            outputs: which mask tokens to decode: SINGLE_MASK, MULTIMASK or ALL_MASKS.
         """
         grid_hw = (features.shape[2], features.shape[3])
         sparse = self.prompt_encoder.sparse(points_xy, labels, PATCH_PX * max(grid_hw))
@@ -71,7 +71,5 @@ class MobileSam(nn.Module):
         is_token = labels != PADDING
         token_mask = None if bool(is_token.all()) else is_token
         image_pe = self.prompt_encoder.grid_positions(grid_hw)
-        decoded: tuple[Tensor, Tensor] = self.mask_decoder(
-            image, image_pe, sparse, token_mask, multimask_output
-        )
+        decoded: tuple[Tensor, Tensor] = self.mask_decoder(image, image_pe, sparse, token_mask, outputs)
         return decoded

@@ -13,10 +13,12 @@ from torch.nn import functional
 from .checkpoint import load_model
 from .errors import ConfigError, PromptError
 from .geometry import padded_hw_for, resize_image, resized_hw_for
+from .mask_decoder import ALL_MASKS, MULTIMASK, SINGLE_MASK
 from .mobile_sam import MobileSam
 from .prompt_batch import batch_prompts
 from .tiny_vit import PATCH_PX
 from .types import ImageEmbedding, MaskPrediction, Prompt, RgbImage
+from .weights import resolve
 
 
 class Predictor:
@@ -29,10 +31,7 @@ class Predictor:
     """
 
     def __init__(self, model: MobileSam, size: int = 1024, pad_to_square: bool = False) -> None:
-        if size <= 0 or size % PATCH_PX:
-            raise ConfigError(
-                f"size must be a positive multiple of {PATCH_PX} px, got {size}; try 1024, 768 or 512"
-            )
+        _check_size(size)
         self.model = model
         self.size = size
         self.pad_to_square = pad_to_square
@@ -62,11 +61,11 @@ class Predictor:
             ValueError: the image has another shape or dtype.
         """
         original_hw = _checked_hw(image)
-        features = self.model.encode(self.preprocess(image))
+        features, stages = self.model.encode_stages(self.preprocess(image))
         resized_hw = resized_hw_for(original_hw, self.size)
-        return ImageEmbedding(features, original_hw, resized_hw, self.input_hw_for(original_hw))
+        input_hw = self.input_hw_for(original_hw)
+        return ImageEmbedding(features, original_hw, resized_hw, input_hw, detail=stages[1])
 
-    @torch.inference_mode()
     def decode(
         self,
         embedding: ImageEmbedding | Sequence[ImageEmbedding],
@@ -84,13 +83,25 @@ class Predictor:
         Raises:
             PromptError: a mask or its logits do not fit the image, or the embeddings do not fit the prompts.
         """
+        return self._decode(embedding, prompts, MULTIMASK if multimask_output else SINGLE_MASK)
+
+    def decode_all(
+        self, embedding: ImageEmbedding | Sequence[ImageEmbedding], prompts: Sequence[Prompt]
+    ) -> MaskPrediction:
+        """As `decode`, with all C = 4 masks of each prompt: the single mask, then the three candidates."""
+        return self._decode(embedding, prompts, ALL_MASKS)
+
+    @torch.inference_mode()
+    def _decode(
+        self, embedding: ImageEmbedding | Sequence[ImageEmbedding], prompts: Sequence[Prompt], outputs: slice
+    ) -> MaskPrediction:
         embeddings = _one_per_prompt(embedding, prompts)
         batch = batch_prompts(prompts, embeddings, self.device)
         shared = isinstance(embedding, ImageEmbedding) or all(e is embeddings[0] for e in embeddings)
         first = embedding if isinstance(embedding, ImageEmbedding) else embeddings[0]
         features = first.features if shared else torch.cat([e.features for e in embeddings])
         low_res_logits, predicted_iou = self.model.decode(
-            features, batch.points_xy, batch.labels, batch.mask_logits, batch.has_mask, multimask_output
+            features, batch.points_xy, batch.labels, batch.mask_logits, batch.has_mask, outputs
         )
         return MaskPrediction(low_res_logits, predicted_iou)
 
@@ -147,9 +158,9 @@ def load_predictor(
         WeightsError: the weights cannot be found, fetched, verified or fitted.
         ConfigError: the device is not on this machine, or the size is no multiple of 16.
     """
-    from .weights import resolve
-
-    return Predictor(load_model(resolve(weights), resolve_device(device)), size)
+    _check_size(size)
+    on_device = resolve_device(device)  # before a download, so that a typing error costs nothing
+    return Predictor(load_model(resolve(weights), on_device), size)
 
 
 def resolve_device(device: str | torch.device = "auto") -> torch.device:
@@ -158,17 +169,24 @@ def resolve_device(device: str | torch.device = "auto") -> torch.device:
     Raises:
         ConfigError: this machine has no such device.
     """
+    here = _devices_here()
     if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        resolved = torch.device(device)
-        torch.zeros(1, device=resolved)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        have = ", ".join(_devices_here())
-        raise ConfigError(f"device {str(device)!r} cannot be used here; this machine has: {have}") from error
-    return resolved
+        return torch.device("cuda" if "cuda:0" in here else "cpu")
+    known = [*here, *(name.split(":")[0] for name in here)]  # "cuda" is as good as "cuda:0"
+    if str(device) not in known:
+        raise ConfigError(
+            f"device {str(device)!r} is not on this machine; it has: {', '.join(here)}; try auto"
+        )
+    return torch.device(device)
 
 
 def _devices_here() -> list[str]:
-    names = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
-    return ["cpu", *names, *(["mps"] if torch.backends.mps.is_available() else [])]
+    gpus = [f"cuda:{i}" for i in range(torch.cuda.device_count() if torch.cuda.is_available() else 0)]
+    return ["cpu", *gpus, *(["mps"] if torch.backends.mps.is_available() else [])]
+
+
+def _check_size(size: int) -> None:
+    if size <= 0 or size % PATCH_PX:
+        raise ConfigError(
+            f"size must be a positive multiple of {PATCH_PX} px, got {size}; try 1024, 768 or 512"
+        )

@@ -38,6 +38,8 @@ def batch_prompts(
         PromptError: a mask or its logits do not fit the image.
     """
     pairs = list(zip(prompts, embeddings, strict=True))
+    for prompt, embedding in pairs:
+        _check_masks(prompt, embedding)
     tokens = [_tokens(prompt, embedding) for prompt, embedding in pairs]
     length = max((len(labels) for _, labels in tokens), default=0)
     points_xy = np.zeros((len(tokens), length, 2), np.float32)
@@ -51,11 +53,24 @@ def batch_prompts(
     )
 
 
+def _check_masks(prompt: Prompt, embedding: ImageEmbedding) -> None:
+    mask, logits = prompt.mask, prompt.low_res_logits
+    if mask is not None and mask.shape != embedding.original_hw:
+        found, wanted = mask.shape, embedding.original_hw
+        raise PromptError(
+            f"prompt {prompt.object_id}: mask is {found} but the image is {wanted}, as (h, w) px"
+        )
+    wanted = (embedding.input_hw[0] // 4, embedding.input_hw[1] // 4)
+    if logits is not None and logits.shape[1:] != wanted:
+        found = logits.shape[1:]
+        raise PromptError(f"prompt {prompt.object_id}: low_res_logits are {found}, this image's are {wanted}")
+
+
 def _tokens(prompt: Prompt, embedding: ImageEmbedding) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Points (N, 2) px of the model input and labels (N,), in SAM's order: points, then the box."""
     box = prompt.box_xyxy
     if box is None and prompt.mask is not None:
-        box = box_of_mask(prompt.mask).astype(np.float32)
+        box = box_of_mask(prompt.mask).astype(np.float32)  # SAM finds little by a mask alone
     points, labels = prompt.points_xy, prompt.point_labels.astype(np.int64)
     if box is not None:
         points = np.concatenate([points, box.reshape(2, 2)])
@@ -68,24 +83,13 @@ def _tokens(prompt: Prompt, embedding: ImageEmbedding) -> tuple[NDArray[np.float
 
 def _mask_logits(prompt: Prompt, embedding: ImageEmbedding) -> Tensor | None:
     """The prompt's mask logits (1, 4h, 4w), if it has a mask of either kind."""
-    logits, grid_hw = prompt.low_res_logits, (embedding.input_hw[0] // 4, embedding.input_hw[1] // 4)
-    if logits is None:
-        return None if prompt.mask is None else logits_of_mask(prompt.mask, embedding)
-    if logits.shape[1:] != grid_hw:
-        raise PromptError(
-            f"prompt {prompt.object_id}: low_res_logits are {logits.shape[1:]} but this image's are {grid_hw}"
-        )
-    return torch.as_tensor(logits, dtype=torch.float32)
+    if prompt.low_res_logits is not None:
+        return torch.as_tensor(prompt.low_res_logits, dtype=torch.float32)
+    return None if prompt.mask is None else logits_of_mask(prompt.mask, embedding)
 
 
 def logits_of_mask(mask: BoolMask, embedding: ImageEmbedding) -> Tensor:
-    """A mask (H, W) of the original image as mask logits (1, 4h, 4w) within +-8.
-
-    Raises:
-        PromptError: the mask has another size than the image.
-    """
-    if mask.shape != embedding.original_hw:
-        raise PromptError(f"mask is {mask.shape} but the image is {embedding.original_hw}; both as (h, w)")
+    """A mask (H, W) of the original image as mask logits (1, 4h, 4w) within +-8."""
     soft = torch.from_numpy(mask)[None, None].float()
     soft = functional.interpolate(soft, embedding.resized_hw, mode="bilinear", antialias=True)
     missing_h, missing_w = (a - b for a, b in zip(embedding.input_hw, embedding.resized_hw, strict=True))

@@ -81,12 +81,10 @@ class TwoWayBlock(nn.Module):
         return tokens, self.norm4(image + read_back)
 
     def _attend_to_each_other(self, tokens: Tensor, token_pe: Tensor, token_mask: Tensor | None) -> Tensor:
-        if self.is_first:
-            # Here the tokens still are their own positional encoding, so SAM adds neither it nor a residual.
-            attended: Tensor = self.self_attn(tokens, tokens, tokens, token_mask)
-            return attended
-        placed = tokens + token_pe
-        return tokens + self.self_attn(placed, placed, tokens, token_mask)
+        # The first block's tokens still are their own positional encoding: SAM adds no other, no residual.
+        placed = tokens if self.is_first else tokens + token_pe
+        attended: Tensor = self.self_attn(placed, placed, tokens, token_mask)
+        return attended if self.is_first else tokens + attended
 
 
 class TwoWayTransformer(nn.Module):
