@@ -10,7 +10,6 @@ from torch import Tensor
 from .errors import PromptError
 from .geometry import resize_image, resized_hw_for, scale_box, scale_points
 from .mask_decoder import MULTIMASK, SINGLE_MASK
-from .mask_decoder import MULTIMASK, SINGLE_MASK
 from .mobile_sam import MobileSam
 from .predictor import Predictor, upsample_logits
 from .prompt_encoder import BOX_BOTTOM_RIGHT, BOX_TOP_LEFT, NOT_A_POINT
