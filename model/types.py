@@ -131,12 +131,13 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ImageEmbedding:
-    """Everything the mask decoder needs of one image, computed once."""
+    """Everything the mask decoder and the tracker need of one image, computed once."""
 
-    features: torch.Tensor  # (1, 256, h, w) float on the device
+    features: torch.Tensor  # (1, 256, h, w) float on the device, for the mask decoder
     original_hw: tuple[int, int]  # the image as given, px
     resized_hw: tuple[int, int]  # the image inside the model input, before padding, px
     input_hw: tuple[int, int]  # the model input: 16h x 16w px
+    detail: torch.Tensor | None = None  # (1, 128, 2h, 2w) float: the encoder's second stage, for the tracker
 
     def __post_init__(self) -> None:
         grid = (self.input_hw[0] // 16, self.input_hw[1] // 16)
