@@ -64,7 +64,8 @@ def boundary(mask: BoolMask) -> BoolMask:
 
 def _disk(radius_px: int) -> NDArray[np.uint8]:
     y, x = np.mgrid[-radius_px : radius_px + 1, -radius_px : radius_px + 1]
-    return (x**2 + y**2 <= radius_px**2).astype(np.uint8)
+    disk: NDArray[np.uint8] = (x**2 + y**2 <= radius_px**2).astype(np.uint8)
+    return disk
 
 
 def _check_same_shape(truth: BoolMask, mask: BoolMask) -> None:

@@ -1,0 +1,123 @@
+"""What an object looks like: a ridge regression from the encoder's features to its mask, one per object.
+
+The regression is solved in closed form from two sums, so learning from a frame is adding to them and memory
+stays constant. Half of the weight is on the object and half on the rest, however small the object is. What
+the user gave (the anchor) is kept apart from what the tracker taught itself and never fades.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from .types import ImageEmbedding
+
+BIAS = 0.3  # the constant component beside unit-length features
+RIDGE = 0.01  # of the mean diagonal of the Gram matrix
+OBJECT_SHARE = 0.02  # a cell with more of the object than this is always learned from
+BACKGROUND_SHARE = 1 / 6  # of the other cells: enough to know the background by, six times cheaper
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AppearanceGrid:
+    """One frame's feature vectors on the stride-8 grid of the model input, shared by all objects."""
+
+    vectors: Tensor  # (N, C) float32, N = 2h * 2w cells
+    grid_hw: tuple[int, int]  # (2h, 2w)
+
+    @classmethod
+    def of(cls, embedding: ImageEmbedding) -> AppearanceGrid:
+        """Unit-length image embedding and detail vectors side by side, with a constant.
+
+        Raises:
+            ValueError: the embedding was made without detail features.
+        """
+        if embedding.detail is None:
+            raise ValueError(
+                "tracking needs an embedding with detail features: make it with Predictor.encode"
+            )
+        coarse, detail = embedding.features.float(), embedding.detail.float()
+        grid_hw = (detail.shape[2], detail.shape[3])
+        coarse = functional.interpolate(functional.normalize(coarse), grid_hw, mode="bilinear")
+        bias = torch.full_like(detail[:, :1], BIAS)
+        stacked = torch.cat([coarse, functional.normalize(detail), bias], dim=1)  # (1, 256 + 128 + 1, 2h, 2w)
+        return cls(stacked[0].flatten(1).T.contiguous(), grid_hw)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evidence:
+    """The sums a ridge regression needs, class-balanced over one frame."""
+
+    gram: Tensor  # (C, C)
+    moment: Tensor  # (C,)
+
+    def mix(self, other: Evidence, share: float) -> Evidence:
+        """`share` of the other and the rest of this."""
+        return Evidence(
+            torch.lerp(self.gram, other.gram, share), torch.lerp(self.moment, other.moment, share)
+        )
+
+
+def gather_evidence(grid: AppearanceGrid, soft: Tensor) -> Evidence:
+    """Evidence from a frame whose object covers `soft` (2h, 2w), 0..1, of each cell."""
+    share = soft.flatten().to(grid.vectors)
+    on_object = share > OBJECT_SHARE
+    cells = (on_object | _background_lattice(len(share), share.device)).nonzero()[:, 0]
+    vectors, share, on_object = grid.vectors[cells], share[cells], on_object[cells]
+    background = (1 - share) * torch.where(on_object, 1.0, 1 / BACKGROUND_SHARE)
+    weight = _half(share) + _half(background)
+    weighted = vectors * weight[:, None]
+    return Evidence(vectors.T @ weighted, weighted.T @ (2 * share - 1))
+
+
+def _half(weight: Tensor) -> Tensor:
+    return 0.5 * weight / weight.sum().clamp(min=1e-3)
+
+
+@lru_cache(maxsize=8)
+def _background_lattice(cells: int, device: torch.device) -> Tensor:
+    """A fixed random choice of cells (N,) bool: the same for every frame, object and run."""
+    draw = torch.rand(cells, generator=torch.Generator().manual_seed(0))
+    return (draw < BACKGROUND_SHARE).to(device)
+
+
+class AppearanceMemory:
+    """One object's looks: an anchor from the user and a running mean of what was seen since.
+
+    Args:
+        anchor: evidence from the frame on which the user showed the object.
+        learning_rate: weight of a new frame in the running mean.
+        anchor_weight: weight of the anchor against the running mean.
+    """
+
+    def __init__(self, anchor: Evidence, learning_rate: float = 0.1, anchor_weight: float = 0.5) -> None:
+        self._anchor = anchor
+        self._anchors = 1
+        self._recent: Evidence | None = None
+        self._learning_rate = learning_rate
+        self._anchor_weight = anchor_weight
+
+    def add_anchor(self, anchor: Evidence) -> None:
+        """Learn from a correction by the user; every anchor counts the same."""
+        self._anchors += 1
+        self._anchor = self._anchor.mix(anchor, 1 / self._anchors)
+
+    def learn(self, evidence: Evidence) -> None:
+        """Learn from the tracker's own output."""
+        if self._recent is None:
+            self._recent = evidence
+        else:
+            self._recent = self._recent.mix(evidence, self._learning_rate)
+
+    def respond(self, grid: AppearanceGrid) -> Tensor:
+        """How much each cell looks like the object: (2h, 2w), about +1 on it and -1 off it."""
+        known = self._anchor if self._recent is None else self._recent.mix(self._anchor, self._anchor_weight)
+        gram = known.gram.clone()
+        diagonal = gram.diagonal()
+        diagonal += RIDGE * diagonal.mean()
+        weights = torch.cholesky_solve(known.moment[:, None], torch.linalg.cholesky(gram))
+        return (grid.vectors @ weights).view(grid.grid_hw)
