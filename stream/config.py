@@ -1,0 +1,150 @@
+"""Every setting of a run, its default and its bounds. YAML files and the command line only override these."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from maskstream.model.errors import ConfigError
+
+from .settings import AtLeast, SettingError, Settings, build, nearest, override
+from .yaml_lines import dotted, read_yaml
+
+_SUFFIXES = (".yaml", ".yml")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig(Settings):
+    """Which networks, where they run, and at what size."""
+
+    weights: str | None = (
+        None  # a name of `maskstream weights list`, or a file; None: the first that can be had
+    )
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    size: Literal[1024, 768, 512] = 1024  # long side of the model input, px: smaller is faster and coarser
+
+
+@dataclass(frozen=True, slots=True)
+class QueueConfig(Settings):
+    """How much may wait between the stages; None: what suits the source (pipeline.FILE_PLAN, LIVE_PLAN)."""
+
+    capacity: Annotated[int, AtLeast(1)] | None = None  # frames before the segmenter
+    sink_capacity: Annotated[int, AtLeast(1)] | None = None  # results before each sink
+    overflow: Literal["block", "drop-oldest"] | None = None  # None: files block, live streams drop
+
+
+@dataclass(frozen=True, slots=True)
+class PromptConfig(Settings):
+    """A prompt spelt out; the same as specs `ID:KIND=VALUE@TIME`, see prompts.py."""
+
+    id: Annotated[int, AtLeast(1)]
+    box: tuple[float | str, ...] | None = None  # x0, y0, x1, y1: px, or texts such as "50%"
+    point: tuple[float | str, ...] | None = None  # x, y
+    points: tuple[tuple[float | str, ...], ...] = ()
+    negative: tuple[tuple[float | str, ...], ...] = ()
+    mask: str | None = None  # a picture's path
+    time: Annotated[float, AtLeast(0)] | str = 0.0  # seconds, or text such as "0:01:30"
+
+    def specs(self) -> tuple[str, ...]:
+        """The same as specs."""
+        points = self.points if self.point is None else (self.point, *self.points)
+        named = [("box", self.box)] if self.box is not None else []
+        named += [("point", point) for point in points] + [("negative", point) for point in self.negative]
+        values = [(kind, ",".join(map(str, numbers))) for kind, numbers in named]
+        values += [("mask", self.mask)] if self.mask is not None else []
+        return tuple(f"{self.id}:{kind}={value}@{self.time}" for kind, value in values)
+
+
+@dataclass(frozen=True, slots=True)
+class SinkConfig(Settings):
+    """Sinks spelt out; the same as specs `video=PATH`, `zmq=ENDPOINT`, `masks=DIR`."""
+
+    video: str | None = None
+    zmq: str | None = None
+    masks: str | None = None
+
+    def specs(self) -> tuple[str, ...]:
+        """The same as specs."""
+        values = ((field.name, getattr(self, field.name)) for field in dataclasses.fields(self))
+        return tuple(f"{name}={value}" for name, value in values if value is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class Config(Settings):
+    """Everything `maskstream run` needs to know. Paths are relative to the current directory."""
+
+    source: str | int | None = None  # file, URL, camera number, folder or glob of pictures, synthetic:
+    prompts: tuple[str | PromptConfig, ...] = ()
+    sinks: tuple[str | SinkConfig, ...] = ()
+    max_frames: Annotated[int, AtLeast(1)] | None = None
+    connect_timeout_s: Annotated[float, AtLeast(0.1)] = 10.0
+    model: ModelConfig = field(default_factory=ModelConfig)
+    queue: QueueConfig = field(default_factory=QueueConfig)
+
+    @property
+    def prompt_specs(self) -> tuple[str, ...]:
+        """All prompts as `ID:KIND=VALUE@TIME`."""
+        return _specs(self.prompts)
+
+    @property
+    def sink_specs(self) -> tuple[str, ...]:
+        """All sinks as `KIND=TARGET`."""
+        return _specs(self.sinks)
+
+
+def _specs(items: tuple[str | PromptConfig, ...] | tuple[str | SinkConfig, ...]) -> tuple[str, ...]:
+    return tuple(spec for item in items for spec in ((item,) if isinstance(item, str) else item.specs()))
+
+
+def load_config(name: str | Path | None = None, overrides: Mapping[str, Any] | None = None) -> Config:
+    """The defaults, overridden by a YAML file or preset, overridden by `overrides`.
+
+    Args:
+        name: a path ending in .yaml or .yml, or a preset's name; None for the defaults alone.
+        overrides: as the YAML would be, such as `{"model": {"size": 512}}`. A list replaces the file's list.
+
+    Raises:
+        ConfigError: a file cannot be read or is not YAML, a key is unknown, a value does not fit.
+    """
+    config = Config() if name is None else _read(find_config(name))
+    try:
+        return override(config, overrides or {})
+    except SettingError as error:
+        raise ConfigError(f"{dotted(error.key_path)}: {error.message}") from error
+
+
+def preset_names() -> list[str]:
+    """Names of the presets that come with the package."""
+    files = (Path(entry.name) for entry in resources.files("maskstream.configs").iterdir())
+    return sorted(file.stem for file in files if file.suffix in _SUFFIXES)
+
+
+def find_config(name: str | Path) -> Traversable:
+    """A YAML file by its path, or a preset by its name.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    path = Path(name)
+    if path.suffix in _SUFFIXES:
+        return path
+    if str(name) in preset_names():
+        return resources.files("maskstream.configs") / f"{name}.yaml"
+    if path.exists():
+        raise ConfigError(f"{name} is not a configuration (.yaml); if it is the video, write --source {name}")
+    raise ConfigError(
+        f"there is no preset '{name}', {nearest(str(name), preset_names())}; or give a .yaml file"
+    )
+
+
+def _read(path: Traversable) -> Config:
+    yaml = read_yaml(path)
+    try:
+        return build(Config, {} if yaml.tree is None else yaml.tree)
+    except SettingError as error:
+        raise yaml.error(error.key_path, error.message) from error
