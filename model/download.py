@@ -105,9 +105,7 @@ def _fetch(url: str, part: Path, expected: FileDigest, progress: Progress) -> No
                 return
         except urllib.error.HTTPError as error:
             error.close()
-            if error.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-                raise UnreachableError(f"{url}: HTTP {error.code} {error.reason}") from error
-            part.unlink()
+            raise UnreachableError(f"{url}: HTTP {error.code} {error.reason}") from error
         except urllib.error.URLError as error:  # never got as far as an answer
             reason = getattr(error.reason, "strerror", None) or str(error.reason)
             raise UnreachableError(f"{url}: {reason}") from error

