@@ -1,0 +1,185 @@
+"""The source behind files, network streams and cameras: everything that FFmpeg can open."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import chain
+
+import av
+from maskstream.model.errors import SourceError, StreamBrokenError
+
+from .av_decoder import BrokenOffError, DecodedFrame, Decoder, NoVideoError
+from .av_errors import why_not_opened
+from .av_facts import frame_count, frame_rate
+from .av_image import RgbConverter
+from .av_target import AvTarget, TargetKind
+from .interruptible import ReaderThread, call_with_deadline
+from .source_base import CLOSE_WAIT_S, BaseSource, SourceCounts
+from .timeline import Timeline
+from .truncation import missing_bytes
+from .types import Frame, StreamInfo
+
+# A frame without a PTS waits for one that has it, but not for ever: raw H.264 never has any.
+_MAX_HELD = 8
+
+
+class AvSource(BaseSource):
+    """Frames of one opened stream; images are given as stored, not stretched by `sample_aspect_ratio`.
+
+    A file is read by the thread that iterates. Everything that can hang is read by a thread of its own, so
+    that `close()` and the read timeout work while FFmpeg waits.
+    """
+
+    def __init__(
+        self,
+        target: AvTarget,
+        *,
+        source_id: str | None = None,
+        connect_timeout_s: float = 10.0,
+        read_timeout_s: float = 10.0,
+        max_frames: int | None = None,
+        realtime: bool = False,
+    ) -> None:
+        """Opens the stream and decodes its first frame.
+
+        Raises:
+            SourceError: it cannot be opened, or shows no picture, within `connect_timeout_s`.
+        """
+        counts = SourceCounts()
+        opened = _open(target, counts, connect_timeout_s, read_timeout_s)
+        self._decoder, self._decoded = opened.decoder, opened.frames
+        self._converter = RgbConverter(opened.first)
+        self.sample_aspect_ratio = opened.decoder.stream.sample_aspect_ratio or Fraction(1)
+        info = _stream_info(opened.decoder, self._converter, source_id or target.source_id)
+        super().__init__(info, counts, max_frames=max_frames, realtime=realtime)
+        self._target, self._read_timeout_s = target, read_timeout_s
+        self._timeline = Timeline(info.time_base, info.frame_rate, counts)
+        self._reader: ReaderThread[Frame] | None = None
+
+    def _frames(self) -> Iterator[Frame]:
+        frames = self._made_frames()
+        if self._target.path is None:
+            self._reader = ReaderThread(frames, on_end=self._decoder.close)
+            frames = self._read(self._reader)
+        last: Frame | None = None
+        try:
+            for frame in frames:
+                last = frame
+                yield frame
+        except BrokenOffError as error:
+            raise self._broken(last, str(error)) from error
+
+    def _read(self, reader: ReaderThread[Frame]) -> Iterator[Frame]:
+        try:
+            while (frame := reader.get(self._read_timeout_s)) is not None:
+                yield frame
+        except TimeoutError:
+            raise BrokenOffError(f"no picture came for {self._read_timeout_s:g} s") from None
+
+    def _made_frames(self) -> Iterator[Frame]:
+        for index, (decoded, pts) in enumerate(self._timed()):
+            self.counts.resized_frames += not self._converter.fits(decoded.frame)
+            yield Frame(
+                image=self._converter.convert(decoded.frame),
+                index=index,
+                pts=pts,
+                time_base=self._info.time_base,
+                captured_ns=decoded.captured_ns,
+                captured_unix_ns=decoded.captured_unix_ns,
+                source_id=self._info.source_id,
+            )
+
+    def _timed(self) -> Iterator[tuple[DecodedFrame, int]]:
+        """Frames with their PTS; first ones without are held until one with a PTS shows where they belong."""
+        held: list[DecodedFrame] = []
+        for decoded in self._decoded:
+            pts = decoded.frame.pts
+            if pts is None and not self._timeline.started and len(held) < _MAX_HELD:
+                held.append(decoded)
+                continue
+            yield from zip(held, self._timeline.begin(len(held), pts), strict=True)
+            held = []
+            yield decoded, self._timeline.place(pts, decoded.frame.duration)
+        yield from zip(held, self._timeline.begin(len(held), None), strict=True)
+
+    def _broken(self, last: Frame | None, why: str) -> StreamBrokenError:
+        where = "at its first frame" if last is None else f"after frame {last.index} at {last.time_s:.3f} s"
+        return StreamBrokenError(f"{self._target.label} broke off {where}: {why}")
+
+    def _interrupt(self) -> None:
+        if self._reader is not None:
+            self._reader.close()
+
+    def _release(self) -> None:
+        if self._reader is None:
+            self._decoder.close()
+        else:  # its thread closes the decoder; one that hangs in FFmpeg does so when FFmpeg comes back
+            self._reader.close()
+            self._reader.join(CLOSE_WAIT_S)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Opened:
+    decoder: Decoder
+    first: av.VideoFrame
+    frames: Iterator[DecodedFrame]  # the first one included
+
+
+def _open(target: AvTarget, counts: SourceCounts, connect_timeout_s: float, read_timeout_s: float) -> _Opened:
+    def connect() -> _Opened:
+        # A second more, so that the time out is told by the thread that waits, in its own words.
+        decoder = Decoder(target, counts, connect_timeout_s + 1, read_timeout_s + 1)
+        try:
+            return _first_picture(decoder)
+        except BaseException:
+            decoder.close()
+            raise
+
+    try:
+        if target.path is not None:
+            return connect()
+        return call_with_deadline(connect, connect_timeout_s, discard=lambda opened: opened.decoder.close())
+    except TimeoutError:
+        raise SourceError(f"cannot open {target.label}: {_silence(target, connect_timeout_s)}") from None
+    except NoVideoError as error:
+        raise SourceError(f"cannot open {target.label}: {error}") from None
+    except BrokenOffError as error:
+        raise SourceError(f"cannot open {target.label}: {error}; get a complete copy") from None
+    except (av.FFmpegError, OSError) as error:
+        raise SourceError(f"cannot open {target.label}: {_why(error, target)}") from None
+
+
+def _first_picture(decoder: Decoder) -> _Opened:
+    frames = decoder.frames()
+    first = next(frames, None)
+    if first is None:
+        raise NoVideoError("not one picture in it can be decoded; check that it plays in another program")
+    return _Opened(decoder, first.frame, chain([first], frames))
+
+
+def _silence(target: AvTarget, timeout_s: float) -> str:
+    what = "check address and network" if target.kind is TargetKind.URL else "check that something sends"
+    return f"no picture came within {timeout_s:g} s; {what}, or allow more time to connect"
+
+
+def _why(error: Exception, target: AvTarget) -> str:
+    if target.path is not None and isinstance(error, av.InvalidDataError):
+        missing = missing_bytes(target.path)
+        if missing:
+            return f"the file is cut off, at least {missing} bytes are missing; get a complete copy"
+    return why_not_opened(error, target)
+
+
+def _stream_info(decoder: Decoder, converter: RgbConverter, source_id: str) -> StreamInfo:
+    stream = decoder.stream
+    return StreamInfo(
+        source_id=source_id,
+        width_px=converter.width_px,
+        height_px=converter.height_px,
+        time_base=stream.time_base or Fraction(1, av.time_base),
+        frame_rate=frame_rate(stream),
+        is_live=decoder.is_live,
+        frame_count=None if decoder.is_live else frame_count(decoder.container, stream),
+    )

@@ -1,0 +1,130 @@
+"""The one door to frames: a file, a URL, a camera, a capture device, pictures, or a synthetic scene."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from maskstream.model.errors import SourceError
+
+from .av_source import AvSource
+from .av_target import AvTarget, camera_target, device_target, file_target, url_target
+from .picture_source import PictureSource, find_pictures, is_picture
+from .source_base import BaseSource, Source, SourceCounts
+from .synthetic import SyntheticSource
+from .urls import is_url
+
+__all__ = ["Source", "SourceCounts", "open_source"]
+
+
+def open_source(
+    spec: str,
+    *,
+    source_id: str | None = None,
+    connect_timeout_s: float = 10.0,
+    read_timeout_s: float = 10.0,
+    max_frames: int | None = None,
+    realtime: bool = False,
+    picture_rate: Fraction | float = 24,
+    options: Mapping[str, str] | None = None,
+) -> BaseSource:
+    """Opens anything that frames can come from.
+
+    | spec | opens |
+    |---|---|
+    | `clip.mp4`, `file:///clip.mkv` | a file of any container and codec that FFmpeg knows |
+    | `rtsp://`, `http(s)://` (HLS too), `rtmp://`, `udp://` ... | a network stream |
+    | `0`, `camera:0`, `camera:NAME`, `/dev/video0` | a camera |
+    | `device:FORMAT:NAME` | any capture device of FFmpeg, such as `device:x11grab::0` |
+    | `frames/`, `frames/*.png` | pictures, in natural order, `picture_rate` of them a second |
+    | `synthetic:objects=3,frames=100` | moving shapes with known masks, see `synthetic` |
+
+    Args:
+        spec: what to open.
+        source_id: its name in frames and messages; derived from `spec`, without passwords, where None.
+        connect_timeout_s: how long a stream may take to show its first picture.
+        read_timeout_s: how long a stream may be silent before it counts as broken.
+        max_frames: stop after so many.
+        realtime: play a recording at its own pace and call it live.
+        picture_rate: frames per second of a folder of pictures.
+        options: FFmpeg's own options for this input, such as `{"video_size": "1280x720"}` for a camera.
+
+    Raises:
+        SourceError: it cannot be opened; one line says what, why and what to do.
+    """
+    if max_frames is not None and max_frames < 1:
+        raise SourceError(f"cannot open {spec}: max_frames must be at least 1, got {max_frames}")
+    if spec == "synthetic" or spec.startswith("synthetic:"):
+        return SyntheticSource.from_spec(spec, source_id=source_id, max_frames=max_frames, realtime=realtime)
+    local = _local_path(spec)
+    if local is not None and _means_pictures(local):
+        return PictureSource(
+            find_pictures(local),
+            source_id=source_id or Path(local).name or local,
+            frame_rate=Fraction(picture_rate).limit_denominator(1001),
+            max_frames=max_frames,
+            realtime=realtime,
+        )
+    target = _av_target(spec) if local is None else _file(Path(local))
+    return AvSource(
+        replace(target, options={**target.options, **(options or {})}),
+        source_id=source_id,
+        connect_timeout_s=connect_timeout_s,
+        read_timeout_s=read_timeout_s,
+        max_frames=max_frames,
+        realtime=realtime,
+    )
+
+
+def _local_path(spec: str) -> str | None:
+    """The path that `spec` names; None where it names a camera, a device or a URL."""
+    if spec.startswith("file://"):
+        return unquote(urlsplit(spec).path)
+    if is_url(spec) or _camera_name(spec) is not None or spec.startswith("device:"):
+        return None
+    return spec
+
+
+def _camera_name(spec: str) -> str | None:
+    if spec.startswith("camera:"):
+        return spec.removeprefix("camera:")
+    return spec if spec.isdecimal() or spec.startswith(("/dev/video", "/dev/v4l/")) else None
+
+
+def _av_target(spec: str) -> AvTarget:
+    camera = _camera_name(spec)
+    if camera is not None:
+        return camera_target(camera)
+    return device_target(spec) if spec.startswith("device:") else url_target(spec)
+
+
+def _means_pictures(local: str) -> bool:
+    path = Path(local)
+    if path.exists():
+        return path.is_dir() or is_picture(path)
+    return any(character in local for character in "*?[")
+
+
+def _file(path: Path) -> AvTarget:
+    if not str(path).strip() or not path.exists():
+        raise SourceError(f"cannot open {path}: there is no such file{_nearest(path)}")
+    if not os.access(path, os.R_OK):
+        raise SourceError(f"cannot open {path}: permission denied; ask for the right to read it")
+    if path.is_file() and path.stat().st_size == 0:
+        raise SourceError(f"cannot open {path}: the file is empty (0 bytes); get a complete copy")
+    return file_target(path)
+
+
+def _nearest(path: Path) -> str:
+    """A hint for a name that does not exist: the one it may have meant, or the folder that was searched."""
+    folder = path.parent
+    if not folder.is_dir():
+        return f"; there is no folder {folder} either, check the path"
+    names = [entry.name for entry in folder.iterdir()] if os.access(folder, os.R_OK) else []
+    close = difflib.get_close_matches(path.name, names, n=1)
+    return f"; did you mean {folder / close[0]}?" if close else f" in {folder.resolve()}; check the name"

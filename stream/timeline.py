@@ -1,0 +1,60 @@
+"""Media time that only moves forward, whatever the stream says."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from .source_base import SourceCounts
+
+
+class Timeline:
+    """Turns the PTS of successive frames, some missing or wrong, into strictly growing ones.
+
+    A good PTS is passed on as it is. Tracking and video files both need time that grows: a repeated or
+    slightly early PTS becomes one tick after its predecessor; after a jump far back (a camera's clock was
+    reset, two recordings were joined) the new clock is moved to where the old one ended.
+    """
+
+    def __init__(self, time_base: Fraction, frame_rate: Fraction | None, counts: SourceCounts) -> None:
+        self._counts = counts
+        self._time_base = time_base
+        self._usual_step = max(1, round(1 / (time_base * (frame_rate or 25))))
+        self._last: int | None = None
+        self._last_step = self._usual_step
+        self._shift = 0
+
+    @property
+    def started(self) -> bool:
+        """Whether any frame has been placed."""
+        return self._last is not None
+
+    def begin(self, missing: int, first_pts: int | None) -> list[int]:
+        """PTS of `missing` frames without one that came before the frame at `first_pts`.
+
+        None where no frame had a PTS: then time begins at 0.
+        """
+        start = 0 if first_pts is None else first_pts - missing * self._usual_step
+        self._counts.derived_pts += missing
+        places = [start + i * self._usual_step for i in range(missing)]
+        self._last = places[-1] if places else None
+        return places
+
+    def place(self, pts: int | None, duration: int = 0) -> int:
+        """The PTS to use for the next frame; `duration` is its own, in ticks, 0 where unknown."""
+        if pts is None:
+            self._counts.derived_pts += 1
+            placed = 0 if self._last is None else self._last + self._last_step
+        else:
+            placed = self._forward(pts + self._shift)
+        self._last, self._last_step = placed, duration or self._usual_step
+        return placed
+
+    def _forward(self, pts: int) -> int:
+        last = self._last
+        if last is None or pts > last:
+            return pts
+        self._counts.corrected_pts += 1
+        if (last - pts) * self._time_base < 1:  # closer than a second: a slip, not another clock
+            return last + 1
+        self._shift += last + self._last_step - pts
+        return last + self._last_step
