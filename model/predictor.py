@@ -50,7 +50,7 @@ class Predictor:
         """The model input (1, 3, *input_hw) of an image (H, W, 3) uint8 RGB."""
         original_hw = _checked_hw(image)
         resized = resize_image(image, resized_hw_for(original_hw, self.size))
-        rgb = torch.tensor(resized, device=self.device).permute(2, 0, 1)[None]
+        rgb = torch.from_numpy(np.array(resized)).to(self.device).permute(2, 0, 1)[None]
         return self.model.preprocess(rgb, self.input_hw_for(original_hw))
 
     @torch.inference_mode()
