@@ -81,8 +81,16 @@ class Config(Settings):
     source: str | int | None = None  # file, URL, camera number, folder or glob of pictures, synthetic:
     prompts: tuple[str | PromptConfig, ...] = ()
     sinks: tuple[str | SinkConfig, ...] = ()
+    source_options: dict[str, str | int | float] = field(
+        default_factory=dict
+    )  # FFmpeg's, {video_size: 1280x720}
+    connect_timeout_s: Annotated[float, AtLeast(0.1)] = 10.0  # how long a stream may take to show a picture
+    read_timeout_s: Annotated[float, AtLeast(0.1)] = (
+        10.0  # how long it may then be silent before it is broken
+    )
+    realtime: bool = False  # play a recording at its own pace, as if it were live
+    picture_rate: Annotated[float, AtLeast(0.001)] = 24.0  # frames per second of a folder of pictures
     max_frames: Annotated[int, AtLeast(1)] | None = None
-    connect_timeout_s: Annotated[float, AtLeast(0.1)] = 10.0
     model: ModelConfig = field(default_factory=ModelConfig)
     queue: QueueConfig = field(default_factory=QueueConfig)
 

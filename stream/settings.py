@@ -99,7 +99,7 @@ def nearest(name: str, names: Sequence[str]) -> str:
 
 
 def fit(hint: Any, value: object, key_path: KeyPath) -> Any:
-    """`value` as the type hint wants it: a dataclass, Literal, union, tuple of one type, or plain type.
+    """`value` as the type hint wants it: a dataclass, Literal, union, tuple or dict of one type, plain type.
 
     Raises:
         SettingError: it does not fit.
@@ -111,6 +111,8 @@ def fit(hint: Any, value: object, key_path: KeyPath) -> Any:
         return _fit_union(get_args(hint), value, key_path)
     if origin is tuple:
         return _fit_tuple(get_args(hint)[0], value, key_path)
+    if origin is dict:
+        return _fit_dict(get_args(hint)[1], value, key_path)
     if dataclasses.is_dataclass(hint):
         return value if type(value) is hint else build(hint, value, key_path)  # type: ignore[arg-type]
     if hint is float and type(value) is int:
@@ -153,6 +155,12 @@ def _fit_tuple(hint: Any, value: object, key_path: KeyPath) -> tuple[Any, ...]:
     if isinstance(value, str) or not isinstance(value, Sequence):
         raise SettingError(key_path, f"expected a list, got {_shown(value)}")
     return tuple(fit(hint, item, (*key_path, i)) for i, item in enumerate(value))
+
+
+def _fit_dict(hint: Any, value: object, key_path: KeyPath) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise SettingError(key_path, f"expected settings as 'key: value', got {_shown(value)}")
+    return {str(key): fit(hint, item, (*key_path, str(key))) for key, item in value.items()}
 
 
 def _described(hint: Any) -> str:

@@ -37,6 +37,7 @@ def test_a_file_overrides_the_defaults_and_the_command_line_overrides_the_file(t
         """
 source: 0
 connect_timeout_s: 3
+source_options: {video_size: 1280x720, framerate: 30}
 prompts:
   - 1:box=1,2,3,4@2.5
   - {id: 2, points: [[5, 6], [50%, 7]], negative: [[8, 9]], time: 0:01:30}
@@ -51,6 +52,7 @@ queue:
     config = load_config(path, {"model": {"size": 512}, "queue": {"capacity": 3}, "max_frames": 9})
     assert config.source == 0
     assert config.connect_timeout_s == 3.0
+    assert config.source_options == {"video_size": "1280x720", "framerate": 30}
     assert config.prompt_specs == (
         "1:box=1,2,3,4@2.5",
         "2:point=5.0,6.0@0:01:30",
@@ -69,13 +71,14 @@ queue:
     [
         ("source: a\nqueue:\n  capcity: 2\n", ":3: queue.capcity: unknown key, did you mean 'capacity'?"),
         ("sorce: a\n", ":1: sorce: unknown key, did you mean 'source'?"),
-        ("zzz: 1\n", ":1: zzz: unknown key, known are source, prompts, sinks, max_frames"),
+        ("zzz: 1\n", ":1: zzz: unknown key, known are source, prompts, sinks, source_options"),
         ("queue:\n  capacity: two\n", ":2: queue.capacity: expected a whole number, got the text 'two'"),
         ("queue:\n  capacity: 2.5\n", ":2: queue.capacity: expected a whole number, got 2.5"),
         ("queue:\n  capacity: true\n", ":2: queue.capacity: expected a whole number, got true"),
         ("queue:\n\n  capacity: 0\n", ":3: queue.capacity: must be at least 1, got 0"),
         ("model:\n  size: 640\n", ":2: model.size: expected one of 1024, 768, 512, got 640"),
         ("model:\n  size: '512'\n", ":2: model.size: expected one of 1024, 768, 512, got the text '512'"),
+        ("model:\n  size: 512.0\n", ":2: model.size: expected one of 1024, 768, 512, got 512.0"),
         ("model:\n  device: gpu\n", ":2: model.device: expected one of auto, cpu, cuda, got the text 'gpu'"),
         ("model: 512\n", ":1: model: expected settings as 'key: value', got 512"),
         ("model:\n", ":1: model: expected settings as 'key: value', got nothing"),
@@ -87,6 +90,8 @@ queue:
         ("prompts:\n - {id: 0, point: [1, 2]}\n", ":2: prompts[0].id: must be at least 1, got 0"),
         ("connect_timeout_s: .nan\n", ":1: connect_timeout_s: expected a number, got nan"),
         ("source: [a]\n", ":1: source: expected text or a whole number, got a list"),
+        ("source_options: video_size\n", ":1: source_options: expected settings as 'key: value'"),
+        ("source_options:\n  video_size: [1, 2]\n", ":2: source_options.video_size: expected text or a whole"),
         ("source: 2001-02-03\n", ":1: source: expected text or a whole number, got 2001-02-03"),
         ("source: a\nsource: b\n", ":2: source: this key occurs twice"),
         ("model:\n  size: 512\n  size: 512\n", ":3: model.size: this key occurs twice"),

@@ -1,0 +1,144 @@
+"""The command line: what may be written, and which function answers it. Nothing heavy is imported here."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+from typing import Any, NoReturn
+
+from maskstream.model.errors import InputError, MaskstreamError
+
+from .config import load_config, preset_names
+from .console import EXIT_BROKEN, EXIT_INPUT, EXIT_INTERRUPTED, say, say_error
+
+_DESCRIPTION = "Any video stream in, tracked object masks out, in real time."
+_EXAMPLES = """\
+examples:
+  maskstream run --source clip.mp4 --prompt 1:box=100,80,300,400 --sink video=out.mp4
+  maskstream run webcam --sink video=out.mp4
+  maskstream doctor
+"""
+_RUN_EXAMPLES = f"""\
+sources:  a file, a folder or glob of pictures, rtsp:// or http:// URLs, a camera (0, /dev/video0),
+          synthetic: (moving shapes)
+prompts:  ID:KIND=VALUE[@TIME], once for each box or point; px, or % of the picture's sides
+            1:box=x0,y0,x1,y1    2:point=x,y    2:negative=x,y    3:mask=file.png    4:point=50%,50%@0:01:30
+sinks:    video=FILE.mp4 (masks drawn on the video), masks=DIR (JSON Lines and indexed PNG),
+          zmq=tcp://127.0.0.1:5555 (messages for other programs)
+presets:  {", ".join(preset_names())}; a .yaml file or preset is overridden by the options given beside it
+
+examples:
+  maskstream run --source clip.mp4 --prompt 1:box=100,80,300,400 --sink video=out.mp4 --sink masks=out
+  maskstream run --source 0 --prompt 1:point=50%,50% --sink zmq=tcp://127.0.0.1:5555 --size 512
+  maskstream run my.yaml --max-frames 100 --json
+
+exit codes: 0 the whole source was run; 1 it broke off, and what came before is written; 2 it could not be
+            started; 130 stopped by Ctrl-C, and what was in flight is written (press it twice to stop at once)
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Complains in one line, as every other error does."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; see {self.prog} --help")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole grammar; each command's function is in `command`."""
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = _Parser("maskstream", description=_DESCRIPTION, epilog=_EXAMPLES, formatter_class=raw)
+    parser.add_argument("--version", action="version", version=f"maskstream {metadata.version('maskstream')}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
+    run = commands.add_parser(
+        "run", help="track objects through a stream", epilog=_RUN_EXAMPLES, formatter_class=raw
+    )
+    _add_run_options(run)
+    weights = commands.add_parser("weights", help="list, fetch and verify model weights")
+    _add_weights_commands(weights)
+    doctor = commands.add_parser("doctor", help="what this machine has, and what a run would use")
+    doctor.add_argument("--json", action="store_true", help="print one JSON object")
+    doctor.set_defaults(command=_doctor)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; its exit code. Errors meant for the user become one line on stderr."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        options = build_parser().parse_args(arguments)
+        return int(options.command(options))
+    except MaskstreamError as error:
+        if "--json" in arguments:
+            sys.stdout.write(json.dumps({"error": str(error)}) + "\n")
+        say_error(error)
+        return EXIT_INPUT if isinstance(error, InputError) else EXIT_BROKEN
+    except KeyboardInterrupt:
+        say("interrupted")
+        return EXIT_INTERRUPTED
+
+
+def _add_run_options(run: argparse.ArgumentParser) -> None:
+    run.add_argument("config", nargs="?", metavar="CONFIG.yaml|PRESET", help="settings to start from")
+    run.add_argument("--source", metavar="SOURCE", help="where frames come from")
+    run.add_argument("--prompt", action="append", metavar="ID:KIND=VALUE[@TIME]", help="what to track")
+    run.add_argument("--sink", action="append", metavar="KIND=TARGET", help="where results go")
+    run.add_argument("--weights", metavar="PATH|NAME", help="see maskstream weights list")
+    run.add_argument("--device", choices=("auto", "cpu", "cuda"), help="where the networks run")
+    run.add_argument(
+        "--size", type=int, choices=(1024, 768, 512), help="model input, px: smaller is faster, coarser"
+    )
+    run.add_argument("--max-frames", type=int, metavar="N", help="stop after so many frames")
+    run.add_argument(
+        "--connect-timeout", type=float, metavar="S", help="how long a stream may take to show a picture"
+    )
+    run.add_argument("--json", action="store_true", help="print the summary as one JSON object")
+    run.set_defaults(command=_run)
+
+
+def _add_weights_commands(weights: argparse.ArgumentParser) -> None:
+    commands = weights.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
+    for action, what in (
+        ("list", "what is known, and what is in the cache"),
+        ("pull", "fetch weights into the cache"),
+        ("verify", "check what is in the cache against its sha256"),
+    ):
+        command = commands.add_parser(action, help=what)
+        if action != "list":
+            command.add_argument("name", nargs="?" if action == "verify" else None, metavar="NAME")
+        command.set_defaults(command=_weights, action=action)
+
+
+def config_overrides(options: argparse.Namespace) -> dict[str, Any]:
+    """What the options say, in the YAML's shape."""
+    model = {"weights": options.weights, "device": options.device, "size": options.size}
+    values = {
+        "source": options.source,
+        "prompts": options.prompt,
+        "sinks": options.sink,
+        "max_frames": options.max_frames,
+        "connect_timeout_s": options.connect_timeout,
+    }
+    given = {key: value for key, value in values.items() if value is not None}
+    return {**given, "model": {key: value for key, value in model.items() if value is not None}}
+
+
+def _run(options: argparse.Namespace) -> int:
+    from .cli_run import run_command
+
+    return run_command(load_config(options.config, config_overrides(options)), as_json=options.json)
+
+
+def _weights(options: argparse.Namespace) -> int:
+    from .cli_weights import weights_command
+
+    return weights_command(options.action, getattr(options, "name", None))
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from .doctor import doctor_command
+
+    return doctor_command(as_json=options.json)

@@ -1,0 +1,92 @@
+"""`maskstream run`: conducts a run at a terminal, from the first check to the exit code."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from types import FrameType
+
+from maskstream.model.errors import MaskstreamError
+from rich.console import Console
+
+from .config import Config
+from .console import EXIT_BROKEN, EXIT_OK, paper, say, say_error
+from .display import LiveView, download_view, summary_view
+from .pipeline import Pipeline
+from .run import Run, prepare
+
+_REDRAW_S = 0.25
+
+
+class Interrupts:
+    """Takes Ctrl-C and SIGTERM while a pipeline runs: the first one stops it, the second aborts it.
+
+    The handlers only count. What a signal means is done between two looks at the pipeline, where no lock of
+    its own is held. A third one gets the default treatment.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.signal_number = 0
+        self._applied = 0
+        self._previous: dict[int, object] = {}
+
+    def __enter__(self) -> Interrupts:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._previous[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def apply(self, pipeline: Pipeline) -> None:
+        """Pass on what has come so far."""
+        if self.count != self._applied:
+            self._applied = self.count
+            (pipeline.stop if self.count == 1 else pipeline.abort)()
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        self.count += 1
+        self.signal_number = number
+        if self.count > 2:
+            raise KeyboardInterrupt
+
+
+def run_command(config: Config, *, as_json: bool) -> int:
+    """Run a Config, show how it is getting on, say what happened; the exit code."""
+    screen = Console(stderr=True)
+    with download_view(screen) as progress:
+        run = prepare(config, notify=lambda sentence: say(f"note: {sentence}"), progress=progress)
+    if not config.sinks:
+        say("note: no --sink given, so the masks are computed and go nowhere")
+    interrupts = _conduct(run, screen)
+    summary = run.summary(stopped=interrupts.count > 0)
+    if as_json:
+        sys.stdout.write(json.dumps(summary.as_dict()) + "\n")
+    else:
+        paper().print(summary_view(summary))
+    return _exit_code(run.pipeline.error, interrupts)
+
+
+def _conduct(run: Run, screen: Console) -> Interrupts:
+    """Let it run to its end, whatever that is."""
+    with Interrupts() as interrupts, LiveView(run.info, screen) as view:
+        run.pipeline.start()
+        try:
+            while not run.pipeline.wait(_REDRAW_S):
+                interrupts.apply(run.pipeline)
+                view.update(run.pipeline.report(), run.tally.objects())
+        finally:
+            run.pipeline.close()
+    return interrupts
+
+
+def _exit_code(error: BaseException | None, interrupts: Interrupts) -> int:
+    if error is not None:
+        if not isinstance(error, MaskstreamError):
+            raise error  # a defect: its traceback is what a bug report needs
+        say_error(error)
+        return EXIT_BROKEN
+    return 128 + interrupts.signal_number if interrupts.count else EXIT_OK

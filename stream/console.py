@@ -1,0 +1,32 @@
+"""How the program speaks to whoever started it: exit codes, and single lines on stderr."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+EXIT_OK = 0
+EXIT_BROKEN = 1  # it began and did not come to its end; what came before is written
+EXIT_INPUT = 2  # it could not be started as asked
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
+
+def say(message: str) -> None:
+    """One line to stderr, whatever the message holds."""
+    sys.stderr.write(f"maskstream: {' '.join(message.split())}\n")
+
+
+def say_error(error: BaseException) -> None:
+    """One line to stderr."""
+    say(f"error: {error}")
+
+
+def paper() -> Console:
+    """Where results are printed: stdout, and wide enough for a path where it is no terminal."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=160)

@@ -1,0 +1,199 @@
+"""Builds the pipeline that a Config describes: first everything that can be refused, then what takes time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from maskstream.model.errors import ConfigError, PromptError, SinkError
+
+from .config import Config, ModelConfig, QueueConfig
+from .pipeline import FILE_PLAN, LIVE_PLAN, Pipeline, QueuePlan
+from .prompts import ScheduledPrompt, parse_prompts, schedule_prompts
+from .queues import Overflow
+from .summary import RunSummary, Tally, summarise
+from .types import Frame, FrameResult, StreamInfo
+
+if TYPE_CHECKING:
+    from maskstream.model.weights import Notify, Progress
+
+    from .sinks import Sink
+    from .sources import Source
+
+OnResult = Callable[[FrameResult], None]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Inputs:
+    """What a run was asked for, open and checked. Nothing has been written, no network loaded."""
+
+    source: Source
+    sinks: tuple[Sink, ...]
+    schedule: tuple[ScheduledPrompt, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Run:
+    """A pipeline ready to start, and what counts its results."""
+
+    info: StreamInfo
+    pipeline: Pipeline
+    tally: Tally
+    inputs: Inputs
+
+    def summary(self, stopped: bool = False) -> RunSummary:
+        """What happened; `stopped` says that somebody wanted it to end."""
+        counts = getattr(self.inputs.source, "counts", None)
+        return summarise(
+            self.info,
+            self.tally,
+            self.pipeline.report(),
+            error=self.pipeline.error,
+            stopped=stopped,
+            schedule=self.inputs.schedule,
+            notes=counts.notes() if counts else (),
+        )
+
+
+def prepare(
+    config: Config,
+    *,
+    extra_sinks: Sequence[Sink] = (),
+    extra_prompts: Sequence[ScheduledPrompt] = (),
+    on_result: OnResult | None = None,
+    notify: Notify | None = None,
+    progress: Progress | None = None,
+) -> Run:
+    """Check everything, load the networks, join the parts.
+
+    Args:
+        config: what to run.
+        extra_sinks: beside those of the config.
+        extra_prompts: beside those of the config.
+        on_result: called with each result in the segmenter's thread.
+        notify: takes sentences about weights; a warning in the log, if not given.
+        progress: takes what is being fetched, bytes so far, and bytes in all.
+
+    Raises:
+        InputError: something cannot be done as asked.
+    """
+    inputs = open_inputs(config, extra_prompts)
+    with ExitStack() as undo:
+        undo.callback(inputs.source.close)
+        segmenter = _load_segmenter(config.model, inputs.schedule, notify, progress)
+        undo.pop_all()
+    tally = Tally()
+
+    def count(result: FrameResult) -> None:
+        tally.add(result)
+        if on_result:
+            on_result(result)
+
+    info = inputs.source.info
+    pipeline = Pipeline(
+        inputs.source,
+        segmenter,
+        (*inputs.sinks, *extra_sinks),
+        plan=queue_plan(config.queue, info.is_live),
+        on_result=count,
+        sink_names=(*config.sink_specs, *(type(sink).__name__ for sink in extra_sinks)),
+    )
+    return Run(info, pipeline, tally, inputs)
+
+
+def open_inputs(config: Config, extra_prompts: Sequence[ScheduledPrompt] = ()) -> Inputs:
+    """Open the source and see that prompts and outputs fit it. Cheap checks first, the network last.
+
+    Raises:
+        InputError: something cannot be done as asked.
+    """
+    if config.source is None:
+        raise ConfigError("no source: give --source FILE, URL or camera number, or `source:` in the YAML")
+    parts = parse_prompts(config.prompt_specs)
+    if not parts and not extra_prompts:
+        raise PromptError("no prompt: say what to track, for example --prompt 1:box=100,80,300,400")
+    sinks = _check_sinks(config.sink_specs, str(config.source))
+    source = _open_source(config)
+    try:
+        picture_hw = (source.info.height_px, source.info.width_px)
+        for item in extra_prompts:
+            item.prompt.check_inside(picture_hw)
+        schedule = (*schedule_prompts(parts, picture_hw), *extra_prompts)
+    except BaseException:
+        source.close()
+        raise
+    return Inputs(source, sinks, tuple(sorted(schedule, key=lambda item: item.time_s)))
+
+
+def queue_plan(queue: QueueConfig, is_live: bool) -> QueuePlan:
+    """What suits the source, overridden by what the config says."""
+    plan = LIVE_PLAN if is_live else FILE_PLAN
+    return QueuePlan(
+        queue.capacity or plan.capacity,
+        queue.sink_capacity or plan.sink_capacity,
+        Overflow(queue.overflow) if queue.overflow else plan.overflow,
+    )
+
+
+def run(config: Config, on_result: OnResult | None = None) -> RunSummary:
+    """Run a Config from beginning to end.
+
+    Raises:
+        InputError: something cannot be done as asked; nothing was written.
+        StreamBrokenError: the source failed in the middle; what came before it was written.
+    """
+    ready = prepare(config, on_result=on_result)
+    with ready.pipeline as pipeline:
+        pipeline.join()
+    return ready.summary()
+
+
+def _open_source(config: Config) -> Source:
+    from .sources import open_source
+
+    return open_source(
+        str(config.source),
+        connect_timeout_s=config.connect_timeout_s,
+        read_timeout_s=config.read_timeout_s,
+        max_frames=config.max_frames,
+        realtime=config.realtime,
+        picture_rate=config.picture_rate,
+        options={key: str(value) for key, value in config.source_options.items()},
+    )
+
+
+def _check_sinks(specs: Sequence[str], source: str) -> tuple[Sink, ...]:
+    from .sinks import make_sink
+
+    targets = [spec.partition("=")[2] for spec in specs]
+    for spec, target in zip(specs, targets, strict=True):
+        if targets.count(target) > 1:
+            raise SinkError(f"two sinks write to {target}; give each its own place")
+        if Path(source).exists() and Path(target).exists() and Path(source).samefile(target):
+            raise SinkError(f"{spec} would overwrite the source; choose another place")
+    sinks = tuple(make_sink(spec) for spec in specs)
+    for sink in sinks:
+        sink.check()
+    return sinks
+
+
+def _load_segmenter(
+    model: ModelConfig,
+    schedule: Sequence[ScheduledPrompt],
+    notify: Notify | None,
+    progress: Progress | None,
+) -> Callable[[Frame], FrameResult]:
+    # Here and not above: torch takes a second to import, which a typing error should not cost.
+    from maskstream.model.predictor import load_predictor, resolve_device
+    from maskstream.model.tracker import Tracker
+    from maskstream.model.weights import resolve
+
+    from .segmenter import Segmenter
+
+    device = resolve_device(model.device)
+    weights = resolve(model.weights, progress, notify)
+    predictor = load_predictor(weights, device, model.size)
+    return Segmenter(predictor, Tracker(predictor), schedule)
