@@ -23,7 +23,8 @@ def stored(name: str, *shape: int) -> onnx.TensorProto:
 
 
 def array(tensor: onnx.TensorProto) -> NDArray[np.float32]:
-    return numpy_helper.to_array(tensor)
+    values: NDArray[np.float32] = numpy_helper.to_array(tensor)
+    return values
 
 
 def save(path: Path, nodes: list[onnx.NodeProto], tensors: list[onnx.TensorProto]) -> Path:
