@@ -27,7 +27,7 @@ sources:  a file, a folder or glob of pictures, rtsp:// or http:// URLs, a camer
 prompts:  ID:KIND=VALUE[@TIME], once for each box or point; px, or % of the picture's sides
             1:box=x0,y0,x1,y1    2:point=x,y    2:negative=x,y    3:mask=file.png    4:point=50%,50%@0:01:30
 sinks:    video=FILE.mp4 (masks drawn on the video), masks=DIR (JSON Lines and indexed PNG),
-          zmq=tcp://127.0.0.1:5555 (messages for other programs)
+          zmq=tcp://127.0.0.1:5555 (messages for other programs), preview=FILE.png (first, middle, last)
 presets:  {", ".join(preset_names())}; a .yaml file or preset is overridden by the options given beside it
 
 examples:

@@ -14,7 +14,7 @@ from .config import Config
 from .console import EXIT_BROKEN, EXIT_OK, paper, say, say_error
 from .display import LiveView, download_view, summary_view
 from .pipeline import Pipeline
-from .run import Run, prepare
+from .runner import Run, prepare
 
 _REDRAW_S = 0.25
 

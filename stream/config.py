@@ -62,11 +62,12 @@ class PromptConfig(Settings):
 
 @dataclass(frozen=True, slots=True)
 class SinkConfig(Settings):
-    """Sinks spelt out; the same as specs `video=PATH`, `zmq=ENDPOINT`, `masks=DIR`."""
+    """Sinks spelt out; the same as specs `video=PATH`, `masks=DIR`, ..., see sinks.py."""
 
     video: str | None = None
     zmq: str | None = None
     masks: str | None = None
+    preview: str | None = None
 
     def specs(self) -> tuple[str, ...]:
         """The same as specs."""

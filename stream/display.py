@@ -86,23 +86,20 @@ def live_line(report: PipelineReport, objects: Sequence[ObjectSummary]) -> str:
 
 
 def summary_view(summary: RunSummary) -> RenderableType:
-    """The table at the end."""
-    return (
-        Group(*_summary_lines(summary), _objects_table(summary))
-        if summary.objects
-        else Group(*_summary_lines(summary))
-    )
-
-
-def _summary_lines(summary: RunSummary) -> list[Text]:
-    lines = [
-        f"{summary.source_id}: {summary.reason}",
-        f"{summary.frames} frames in {clock_text(summary.media_s)} of video, {summary.dropped} dropped; "
-        f"{summary.fps:.1f} frames/s, latency p50 {summary.latency_p50_ms:.0f} ms, "
-        f"p95 {summary.latency_p95_ms:.0f} ms",
-    ]
+    """What happened, in a few lines and a table of the objects."""
+    lines = [f"{summary.source_id}: {summary.reason}", _figures(summary)]
     lines += [f"wrote {sink.name}: {sink.written} frames" + _lost(sink.dropped) for sink in summary.sinks]
-    return [Text(line) for line in (*lines, *(f"note: {note}" for note in summary.notes))]
+    lines += [f"note: {note}" for note in summary.notes]
+    tables = [_objects_table(summary)] if summary.objects else []
+    return Group(*(Text(line, overflow="fold") for line in lines), *tables)
+
+
+def _figures(summary: RunSummary) -> str:
+    text = f"{summary.frames} frames, {clock_text(summary.media_s)} of video, at {summary.fps:.1f} frames/s"
+    if summary.is_live:  # a file's frames wait in a queue on purpose: their latency says nothing
+        latency = f"p50 {summary.latency_p50_ms:.0f} ms, p95 {summary.latency_p95_ms:.0f} ms"
+        text += f"; {summary.dropped} dropped; latency {latency}"
+    return text
 
 
 def _lost(dropped: int) -> str:

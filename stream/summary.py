@@ -51,6 +51,7 @@ class RunSummary:
     """The whole run, in numbers."""
 
     source_id: str
+    is_live: bool
     ending: Ending
     reason: str  # one sentence: where and why it ended
     frames: int  # that were segmented
@@ -130,6 +131,7 @@ def summarise(
     ending = _ending(error, stopped)
     return RunSummary(
         source_id=info.source_id,
+        is_live=info.is_live,
         ending=ending,
         reason=_reason(ending, error, tally),
         frames=report.segmented,

@@ -122,9 +122,13 @@ class StageStats:
         return self._lap_ns - before
 
     def _recent_fps(self) -> float:
-        if len(self._done_ns) < 2:
+        gaps = len(self._done_ns) - 1
+        if gaps < 1:
             return 0.0
-        return _per_second(len(self._done_ns) - 1, self._clock() - self._done_ns[0])
+        span_ns = self._done_ns[-1] - self._done_ns[0]
+        # A next item that is overdue counts as a gap that is still growing.
+        overdue_ns = self._clock() - self._done_ns[-1] - span_ns // gaps
+        return _per_second(gaps, span_ns + max(0, overdue_ns))
 
 
 def _per_second(count: int, span_ns: int) -> float:

@@ -11,7 +11,7 @@ from maskstream.model.types import Prompt
 from .config import Config, ModelConfig
 from .prompts import ScheduledPrompt
 from .queues import Overflow, QueueClosed, StageQueue
-from .run import prepare
+from .runner import prepare
 from .types import FrameResult, StreamInfo
 
 

@@ -33,7 +33,7 @@ ONLY_IN = {
 }
 NOT_IN_MODEL = {"maskstream.stream", "av", "zmq", "queue", "threading", "multiprocessing", "socket", "rich"}
 # Everything else in stream/ knows of the model only its types and its errors.
-CALLS_THE_MODEL = {"segmenter", "run", "tracking", "doctor", "display", "cli_weights", "cli_run"}
+CALLS_THE_MODEL = {"segmenter", "runner", "tracking", "doctor", "display", "cli_weights", "cli_run"}
 
 
 def modules() -> list[Path]:
@@ -175,7 +175,7 @@ def test_queues_are_made_of_the_standard_library_alone() -> None:
 
 
 def test_each_layer_of_the_stream_rests_on_those_below_it() -> None:
-    layers = ["queues", "stage", "pipeline", "run", "cli_run", "cli"]
+    layers = ["queues", "stage", "pipeline", "runner", "cli_run", "cli"]
     graph = own_modules()
     for height, layer in enumerate(layers):
         above = {f"maskstream.stream.{name}" for name in layers[height + 1 :]}

@@ -168,7 +168,7 @@ def _open_source(config: Config) -> Source:
 def _check_sinks(specs: Sequence[str], source: str) -> tuple[Sink, ...]:
     from .sinks import make_sink
 
-    targets = [spec.partition("=")[2] for spec in specs]
+    targets = [spec.partition("=")[2].partition("?")[0] for spec in specs]
     for spec, target in zip(specs, targets, strict=True):
         if targets.count(target) > 1:
             raise SinkError(f"two sinks write to {target}; give each its own place")
