@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,23 +11,17 @@ from pathlib import Path
 import av
 from av.container import InputContainer
 from av.packet import Packet
-from av.stream import Discard, Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
-from .av_errors import reason_of
+from .av_end import EndJudge
+from .av_errors import reason_of, why_reading_failed
+from .av_packets import NoVideoError, PacketReader, main_video
 from .av_target import AvTarget, TargetKind
 from .source_base import SourceCounts
-from .truncation import missing_bytes
 
 # With this many undecodable packets in a row (ten seconds at 30 frames/s) the rest is not waited for.
 MAX_FAILURES_IN_A_ROW = 300
-# At the end this many say that its tail is destroyed, not that a picture was lost.
-TAIL_FAILURES = 10
-
-
-class NoVideoError(Exception):
-    """The container was opened and holds nothing to show."""
 
 
 class BrokenOffError(Exception):
@@ -70,9 +65,10 @@ class Decoder:
             raise
         # Frame threads are fast and hold back one frame per thread: good for files, bad for live pictures.
         self.stream.thread_type = "AUTO" if target.path else "SLICE"
-        self._fed = self._given = self._failures_in_a_row = 0
-        self._last_pts: int | None = None
-        self._last_is_damaged = False
+        self._read_timeout_s = math.inf if target.path else read_timeout_s
+        self._packets = PacketReader(self.container, self.stream, self._read_timeout_s)
+        self._end = EndJudge()
+        self._fed = self._given = 0
 
     def close(self) -> None:
         """Close the container; never while another thread decodes."""
@@ -85,7 +81,7 @@ class Decoder:
             BrokenOffError: the stream fails; all frames before the break were given.
         """
         held: Packet[VideoStream] | None = None  # a damaged packet, until it is known not to be the last
-        for packet in self._packets():
+        for packet in self._packets:
             if held is not None:
                 yield from self._decode(held)
             held = None
@@ -97,21 +93,6 @@ class Decoder:
         yield from self._drain()
         # A damaged last packet is the stump of a picture: dropped, as FFmpeg would fill the rest with grey.
         self._check_end(stump=held is not None)
-
-    def _packets(self) -> Iterator[Packet[VideoStream]]:
-        packets = self.container.demux(self.stream)
-        while True:
-            try:
-                packet = next(packets)
-            except (StopIteration, av.EOFError):
-                return
-            except av.FFmpegError as error:
-                raise BrokenOffError(f"reading failed: {reason_of(error)}") from error
-            if packet.size:
-                yield packet
-            elif packet.dts is None and packet.pts is None:
-                return  # PyAV's own mark of the end
-            # Other empty packets stand for a repeated picture; the decoder would take one for the end.
 
     def _decode(self, packet: Packet[VideoStream]) -> Iterator[DecodedFrame]:
         self._fed += not packet.is_discard
@@ -126,18 +107,15 @@ class Decoder:
     def _count_failure(self, packet: Packet[VideoStream], error: av.FFmpegError) -> None:
         self._fed -= 1
         self.counts.corrupt_packets += not packet.is_corrupt
-        self._failures_in_a_row += 1
-        if self._failures_in_a_row >= MAX_FAILURES_IN_A_ROW:
-            count = self._failures_in_a_row
+        self._end.failures_in_a_row += 1
+        count = self._end.failures_in_a_row
+        if count >= MAX_FAILURES_IN_A_ROW:
             raise BrokenOffError(f"{count} packets in a row cannot be decoded: {reason_of(error)}") from error
 
     def _take(self, frame: VideoFrame) -> DecodedFrame:
         self._given += 1
-        self._failures_in_a_row = 0
-        self._last_is_damaged = frame.is_corrupt
+        self._end.saw(frame)
         self.counts.damaged_frames += frame.is_corrupt
-        if frame.pts is not None:
-            self._last_pts = frame.pts
         return DecodedFrame(frame, time.monotonic_ns(), time.time_ns())
 
     def _drain(self) -> Iterator[DecodedFrame]:
@@ -157,68 +135,52 @@ class Decoder:
         When a packet among the last ones is damaged, PyAV stops draining a frame-threaded decoder and drops
         the good frames behind it. So the end is decoded once more, without threads, where nothing is drained.
         """
-        if self._last_pts is None:
+        last_pts, failures = self._end.last_pts, 0
+        if last_pts is None:
             return
         with av.open(f"file:{path}", metadata_errors="replace") as container:
             stream = container.streams[self.stream.index]
             assert isinstance(stream, VideoStream)
             stream.thread_type = "NONE"
             try:
-                container.seek(self._last_pts, stream=stream)
+                container.seek(last_pts, stream=stream)
             except av.FFmpegError:
                 return
-            failures = 0
             for packet in container.demux(stream):
                 try:
                     frames = [] if packet.is_corrupt else packet.decode()
                 except av.FFmpegError:
                     failures += 1
                     continue
-                for frame in frames:
-                    if frame.pts is not None and frame.pts > self._last_pts:
-                        yield self._take(frame)
-            self.counts.corrupt_packets = max(self.counts.corrupt_packets, failures)
+                yield from (self._take(frame) for frame in frames if frame.pts and frame.pts > last_pts)
+        self.counts.corrupt_packets = max(self.counts.corrupt_packets, failures)
 
     def _check_end(self, stump: bool) -> None:
-        if self._path is not None and (missing := missing_bytes(self._path)):
-            raise BrokenOffError(f"the file is cut off, at least {missing} bytes are missing at its end")
-        if self._path is not None and (stump or self._last_is_damaged):
-            raise BrokenOffError("its last picture is incomplete, the file seems to be cut off")
-        if self._failures_in_a_row >= TAIL_FAILURES:
-            raise BrokenOffError(f"its last {self._failures_in_a_row} packets cannot be decoded")
-        if self.is_live and self._target.kind is TargetKind.URL and not self._says_its_end():
-            raise BrokenOffError("the server ended the stream")
+        if self._packets.went_silent:
+            raise BrokenOffError(f"no picture came for {self._read_timeout_s:g} s")
+        error = self._packets.error
+        if error is not None:
+            raise BrokenOffError(f"reading failed: {why_reading_failed(error, self._target)}") from error
+        if not self.is_live:
+            why = self._end.why_incomplete(self._path, self.container, self.stream, stump)
+        elif self._target.kind is TargetKind.URL and not self._says_its_end():
+            why = "the server ended the stream"
+        else:
+            why = self._end.why_tail_is_lost()
+        if why is not None:
+            raise BrokenOffError(why)
 
     @property
     def is_live(self) -> bool:
         """Whether frames come at their own pace: by its protocol, or because it has no length."""
-        live = self._target.is_live
-        return self.container.duration is None if live is None else live
+        if self._target.is_live is not None:
+            return self._target.is_live
+        has_size = self.container.size > 0 and not self._is_playlist()
+        return self.container.duration is None and not has_size
 
     def _says_its_end(self) -> bool:
         """Whether an end is the stream's own word, and cannot be a server that died."""
-        return self.container.duration is not None or self.container.format.name in ("hls", "dash")
+        return self.container.duration is not None or self._is_playlist()
 
-
-def main_video(container: InputContainer) -> VideoStream:
-    """The stream to decode; everything else is left unread.
-
-    Raises:
-        NoVideoError: only sound, subtitles, cover pictures, or a codec that this FFmpeg cannot decode.
-    """
-    if container.format.name == "tty":  # FFmpeg draws any text file as a terminal screen
-        raise NoVideoError("it is a text file")
-    pictures = Disposition.attached_pic | Disposition.timed_thumbnails
-    found = [stream for stream in container.streams.video if not stream.disposition & pictures]
-    if not found:
-        kinds = sorted({stream.type for stream in container.streams if stream.type != "video"})
-        raise NoVideoError(f"it holds no video, only {' and '.join(kinds) or 'a cover picture'}")
-    decodable = [stream for stream in found if stream.codec_context is not None]
-    if not decodable:
-        raise NoVideoError("this FFmpeg has no decoder for its video; convert it to H.264 first")
-    best = container.streams.best("video")
-    chosen = best if isinstance(best, VideoStream) and best in decodable else decodable[0]
-    for stream in container.streams:
-        if stream.index != chosen.index:
-            stream.discard = Discard.all  # HLS would download every quality otherwise
-    return chosen
+    def _is_playlist(self) -> bool:
+        return self.container.format.name in ("hls", "dash")

@@ -52,6 +52,13 @@ def why_not_opened(error: Exception, target: AvTarget) -> str:
     return f"{reason_of(error)}; check the name and its options"
 
 
+def why_reading_failed(error: Exception, target: AvTarget) -> str:
+    """Why an opened stream gives no more."""
+    if target.kind is TargetKind.URL and getattr(error, "errno", None) == errno.EIO:
+        return "the connection was lost"
+    return reason_of(error)
+
+
 def reason_of(error: Exception) -> str:
     """What FFmpeg calls the error, without the address it adds."""
     return getattr(error, "strerror", None) or type(error).__name__

@@ -10,19 +10,24 @@ from itertools import chain
 import av
 from maskstream.model.errors import SourceError, StreamBrokenError
 
-from .av_decoder import BrokenOffError, DecodedFrame, Decoder, NoVideoError
+from .av_decoder import BrokenOffError, DecodedFrame, Decoder
 from .av_errors import why_not_opened
 from .av_facts import frame_count, frame_rate
 from .av_image import RgbConverter
+from .av_packets import NoVideoError
 from .av_target import AvTarget, TargetKind
 from .interruptible import ReaderThread, call_with_deadline
-from .source_base import CLOSE_WAIT_S, BaseSource, SourceCounts
+from .source_base import BaseSource, SourceCounts
 from .timeline import Timeline
 from .truncation import missing_bytes
 from .types import Frame, StreamInfo
 
 # A frame without a PTS waits for one that has it, but not for ever: raw H.264 never has any.
 _MAX_HELD = 8
+# How much later than FFmpeg's own a time-out strikes, or earlier.
+_GRACE_S = 0.5
+# A stream that flows ends its reader at the next frame; for one that hangs nobody should wait long.
+_READER_WAIT_S = 0.5
 
 
 class AvSource(BaseSource):
@@ -73,7 +78,8 @@ class AvSource(BaseSource):
 
     def _read(self, reader: ReaderThread[Frame]) -> Iterator[Frame]:
         try:
-            while (frame := reader.get(self._read_timeout_s)) is not None:
+            # FFmpeg's own time-out comes first where it works, and lets the decoder give what it still holds.
+            while (frame := reader.get(self._read_timeout_s + _GRACE_S)) is not None:
                 yield frame
         except TimeoutError:
             raise BrokenOffError(f"no picture came for {self._read_timeout_s:g} s") from None
@@ -95,14 +101,19 @@ class AvSource(BaseSource):
         """Frames with their PTS; first ones without are held until one with a PTS shows where they belong."""
         held: list[DecodedFrame] = []
         for decoded in self._decoded:
-            pts = decoded.frame.pts
+            frame = decoded.frame
+            pts = frame.pts if frame.pts is not None else frame.dts
             if pts is None and not self._timeline.started and len(held) < _MAX_HELD:
                 held.append(decoded)
                 continue
-            yield from zip(held, self._timeline.begin(len(held), pts), strict=True)
+            yield from self._placed(held, pts)
             held = []
-            yield decoded, self._timeline.place(pts, decoded.frame.duration)
-        yield from zip(held, self._timeline.begin(len(held), None), strict=True)
+            yield decoded, self._timeline.place(pts, frame.duration)
+        yield from self._placed(held, None)
+
+    def _placed(self, held: list[DecodedFrame], first_pts: int | None) -> Iterator[tuple[DecodedFrame, int]]:
+        durations = [decoded.frame.duration for decoded in held]
+        return zip(held, self._timeline.begin(durations, first_pts), strict=True)
 
     def _broken(self, last: Frame | None, why: str) -> StreamBrokenError:
         where = "at its first frame" if last is None else f"after frame {last.index} at {last.time_s:.3f} s"
@@ -117,7 +128,7 @@ class AvSource(BaseSource):
             self._decoder.close()
         else:  # its thread closes the decoder; one that hangs in FFmpeg does so when FFmpeg comes back
             self._reader.close()
-            self._reader.join(CLOSE_WAIT_S)
+            self._reader.join(_READER_WAIT_S)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -129,8 +140,8 @@ class _Opened:
 
 def _open(target: AvTarget, counts: SourceCounts, connect_timeout_s: float, read_timeout_s: float) -> _Opened:
     def connect() -> _Opened:
-        # A second more, so that the time out is told by the thread that waits, in its own words.
-        decoder = Decoder(target, counts, connect_timeout_s + 1, read_timeout_s + 1)
+        # Longer than who waits for it waits, so that the time-out is always told in the same words.
+        decoder = Decoder(target, counts, connect_timeout_s + _GRACE_S, read_timeout_s)
         try:
             return _first_picture(decoder)
         except BaseException:
@@ -146,7 +157,8 @@ def _open(target: AvTarget, counts: SourceCounts, connect_timeout_s: float, read
     except NoVideoError as error:
         raise SourceError(f"cannot open {target.label}: {error}") from None
     except BrokenOffError as error:
-        raise SourceError(f"cannot open {target.label}: {error}; get a complete copy") from None
+        what = "get a complete copy" if target.kind is TargetKind.FILE else "check that it sends video"
+        raise SourceError(f"cannot open {target.label}: {error}; {what}") from None
     except (av.FFmpegError, OSError) as error:
         raise SourceError(f"cannot open {target.label}: {_why(error, target)}") from None
 

@@ -50,13 +50,13 @@ class SourceCounts:
     def notes(self) -> list[str]:
         """One short line for each count that is not zero, for people."""
         lines = (
-            (self.corrupt_packets, "corrupt packets skipped"),
+            (self.corrupt_packets, "corrupt packets, skipped or patched up by the decoder"),
             (self.damaged_frames, "damaged frames"),
-            (self.derived_pts, "frames without a PTS, derived from their neighbours"),
+            (self.derived_pts, "frames without a PTS, timed by their neighbours"),
             (self.corrected_pts, "frames whose PTS did not grow, moved forward"),
             (self.resized_frames, "frames of another size, scaled to the first one's"),
         )
-        return [f"{count} {what}" for count, what in lines if count]
+        return [f"{what}: {count}" for count, what in lines if count]
 
 
 class Pacer:
@@ -97,6 +97,7 @@ class BaseSource(ABC):
         self._closed = threading.Event()
         self._step = threading.Lock()  # held while a frame is made
         self._iterator: Iterator[Frame] | None = None
+        self._released = False
 
     @property
     def info(self) -> StreamInfo:
@@ -151,7 +152,9 @@ class BaseSource(ABC):
     def _end(self) -> None:
         self._closed.set()
         self._iterator = None
-        self._release()
+        if not self._released:
+            self._released = True
+            self._release()
 
     @abstractmethod
     def _frames(self) -> Iterator[Frame]:
@@ -161,7 +164,7 @@ class BaseSource(ABC):
         """Free a `_frames` that waits in another thread."""
 
     def _release(self) -> None:  # noqa: B027  # some have nothing open
-        """Close what is open; called at least once, never while `_frames` runs."""
+        """Close what is open; called once, never while `_frames` runs."""
 
 
 def captured_now(info: StreamInfo, image: RgbImage, index: int, pts: int) -> Frame:

@@ -211,19 +211,19 @@ def _crossing(settings: SyntheticSettings) -> Scene:
     paths: list[Path] = []
     for number in range(settings.objects):
         y = height / 2 + (number - (settings.objects - 1) / 2) * side * 0.4
+        start = side * (1 + 1.5 * (number // 2))  # those that go the same way follow one another
         leftward = number % 2 == 1
-        paths.append(straight((width - side if leftward else side, y), (-way if leftward else way, 0.0)))
+        paths.append(straight((width - start if leftward else start, y), (-way if leftward else way, 0.0)))
     return _scene(settings, paths)
 
 
 def _leaving(settings: SyntheticSettings) -> Scene:
     """Object 1 goes out on the right, stays away and comes back; the others drift."""
-    width, duration = settings.width, settings.duration_s
-    others = _drifting(settings, settings.seed)[1:]
-    far = width + 2.0 * _side(settings)
-    speed = 2 * (far - width / 2) / duration  # px/s: back in the middle at the end
-    out_and_back = bounce((width / 2, settings.height / 2), (speed, 0.0), (0, 0, far, settings.height))
-    return _scene(settings, [out_and_back, *others])
+    x, y = _spots(settings, settings.seed)[0]
+    far = settings.width + 2.0 * _side(settings)
+    speed = 2 * (far - x) / settings.duration_s  # px/s: back where it was at the end
+    out_and_back = bounce((x, y), (speed, 0.0), (0, 0, far, settings.height))
+    return _scene(settings, [out_and_back, *_drifting(settings, settings.seed)[1:]])
 
 
 def _cut(settings: SyntheticSettings) -> Scene:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 
 from .source_base import SourceCounts
@@ -28,15 +29,19 @@ class Timeline:
         """Whether any frame has been placed."""
         return self._last is not None
 
-    def begin(self, missing: int, first_pts: int | None) -> list[int]:
-        """PTS of `missing` frames without one that came before the frame at `first_pts`.
+    def begin(self, durations: Sequence[int], first_pts: int | None) -> list[int]:
+        """PTS of leading frames that have none: counted back from `first_pts`, else up from 0.
 
-        None where no frame had a PTS: then time begins at 0.
+        `durations` are theirs, in ticks, 0 where unknown.
         """
-        start = 0 if first_pts is None else first_pts - missing * self._usual_step
-        self._counts.derived_pts += missing
-        places = [start + i * self._usual_step for i in range(missing)]
-        self._last = places[-1] if places else None
+        steps = [duration or self._usual_step for duration in durations]
+        place = 0 if first_pts is None else first_pts - sum(steps)
+        places = []
+        for step in steps:
+            places.append(place)
+            self._last, self._last_step = place, step
+            place += step
+        self._counts.derived_pts += len(steps)
         return places
 
     def place(self, pts: int | None, duration: int = 0) -> int:
