@@ -9,11 +9,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from PIL import Image, ImageDraw, ImageOps
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from .errors import PromptError, SinkError, SourceError
 from .predictor import load_predictor, upsample_logits
 from .types import BoolMask, ImageEmbedding, MaskPrediction, Prompt, RgbImage, box_of_mask
+
+PROMPTS_PER_CALL = 32  # the mask decoder takes some 25 MB for each prompt
 
 ImageSource = str | Path | NDArray[np.uint8] | Image.Image
 
@@ -45,11 +47,14 @@ class SamResult:
             image[mask] = (1 - opacity) * image[mask] + opacity * colour
         canvas = Image.fromarray(image.round().astype(np.uint8))
         draw = ImageDraw.Draw(canvas)
+        long_side = max(canvas.size)
+        line_px, font = max(1, long_side // 400), ImageFont.load_default(max(10, long_side // 60))
         for box, score, colour in zip(self.boxes, self.scores, self._colours(), strict=True):
             if box.any():
                 x0, y0, x1, y1 = (int(side) for side in box)
-                draw.rectangle((x0, y0, x1 - 1, y1 - 1), outline=tuple(colour.tolist()), width=2)
-                draw.text((x0 + 4, y0 + 2), f"{score:.2f}", fill="white", stroke_width=1, stroke_fill="black")
+                draw.rectangle((x0, y0, x1 - 1, y1 - 1), outline=tuple(colour.tolist()), width=line_px)
+                place, text = (x0 + 2 * line_px, y0 + line_px), f"{score:.2f}"
+                draw.text(place, text, "white", font, stroke_width=line_px, stroke_fill="black")
         return np.asarray(canvas)
 
     def save(self, path: str | Path) -> Path:
@@ -123,11 +128,12 @@ class SAM:
         for prompt in prompts:
             prompt.check_inside((image.shape[0], image.shape[1]))
         embedding = self.predictor.encode(image)
-        prediction = self.predictor.decode(embedding, prompts, multimask)
-        found, scores = _best_masks(prediction, embedding)
-        boxes = np.stack([box_of_mask(mask) for mask in found])
+        parts = [prompts[i : i + PROMPTS_PER_CALL] for i in range(0, len(prompts), PROMPTS_PER_CALL)]
+        found = [_best_masks(self.predictor.decode(embedding, part, multimask), embedding) for part in parts]
+        masks, scores = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
+        boxes = np.stack([box_of_mask(mask) for mask in masks])
         path = Path(source) if isinstance(source, str | Path) else None
-        return SamResult(image, found, boxes, scores, path)
+        return SamResult(image, masks, boxes, scores, path)
 
 
 def _best_masks(
@@ -143,6 +149,9 @@ def _best_masks(
 
 def _read_image(source: ImageSource) -> RgbImage:
     if isinstance(source, np.ndarray):
+        if source.ndim != 3 or source.shape[2] != 3 or source.dtype != np.uint8:
+            got = f"{source.shape} {source.dtype}"
+            raise SourceError(f"a picture given as array must be (H, W, 3) uint8 RGB, got {got}")
         return source
     if isinstance(source, Image.Image):
         return np.asarray(source.convert("RGB"))

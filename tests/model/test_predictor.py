@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 import re
 from dataclasses import replace
 
@@ -262,6 +263,17 @@ def test_devices() -> None:
     for name in ("gpu", "cuda:99", "meta"):
         with pytest.raises(ConfigError, match=f"'{name}' is not on this machine; it has: cpu"):
             load_predictor("nowhere.pt", device=name)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_gpu_gives_what_the_cpu_gives(predictor: Predictor, embedding: ImageEmbedding) -> None:
+    on_gpu = Predictor(copy.deepcopy(predictor.model).to("cuda"), size=predictor.size)
+    with torch.backends.cudnn.flags(allow_tf32=False):
+        found = on_gpu.decode(on_gpu.encode(_image(0)), _mixed_prompts(), multimask_output=True)
+    wanted = predictor.decode(embedding, _mixed_prompts(), multimask_output=True)
+    assert found.low_res_logits.device.type == "cuda"
+    torch.testing.assert_close(found.low_res_logits.cpu(), wanted.low_res_logits, atol=1e-3, rtol=0)
 
 
 def test_an_embedding_says_what_does_not_fit(embedding: ImageEmbedding) -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from maskstream.model import SAM
+from maskstream.model import SAM, Prompt
 from maskstream.model.checkpoint import StateDict
 from maskstream.model.errors import PromptError, SinkError, SourceError, WeightsError
-from maskstream.model.sam import SamResult
+from maskstream.model.sam import PROMPTS_PER_CALL, SamResult
 from PIL import Image
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (60, 100, 3), np.uint8)
@@ -56,15 +56,17 @@ def test_points_and_a_box_of_one_object_go_together(sam: SAM) -> None:
 
 
 def test_of_three_candidates_the_best_is_taken(sam: SAM) -> None:
-    result = sam(PICTURE, points=[50, 30], multimask_output=True)[0]
-    prediction = sam.predictor.decode(sam.predictor.encode(PICTURE), _one_point(), multimask_output=True)
+    result, prompt = sam(PICTURE, points=[50, 30], multimask_output=True)[0], Prompt(1, [[50, 30]], [1])
+    prediction = sam.predictor.decode(sam.predictor.encode(PICTURE), [prompt], multimask_output=True)
     assert result.scores[0] == pytest.approx(float(prediction.predicted_iou.max()))
 
 
-def _one_point() -> list:  # type: ignore[type-arg]
-    from maskstream.model import Prompt
-
-    return [Prompt(1, [[50, 30]], [1])]
+def test_more_prompts_than_fit_in_one_call(sam: SAM) -> None:
+    xs = np.arange(PROMPTS_PER_CALL + 2)
+    everything = sam(PICTURE, points=np.stack([xs, xs], axis=1))[0]
+    last = sam(PICTURE, points=[[xs[-2], xs[-2]], [xs[-1], xs[-1]]])[0]
+    assert len(everything) == len(everything.boxes) == len(xs)
+    np.testing.assert_allclose(everything.scores[-2:], last.scores, atol=1e-5)
 
 
 def test_a_photograph_is_turned_upright(sam: SAM, tmp_path: Path) -> None:
@@ -97,6 +99,8 @@ def test_prompts_that_make_no_sense(sam: SAM, prompt: dict[str, object], message
 def test_pictures_that_cannot_be_read(sam: SAM, tmp_path: Path) -> None:
     with pytest.raises(SourceError, match=r"nowhere.jpg: no such file"):
         sam.predict(tmp_path / "nowhere.jpg", points=[1, 1])
+    with pytest.raises(SourceError, match=r"must be \(H, W, 3\) uint8 RGB, got \(4,\) float64"):
+        sam.predict(np.zeros(4), points=[1, 1])  # type: ignore[arg-type]
     (tmp_path / "text.jpg").write_text("not a picture")
     with pytest.raises(SourceError, match=r"text.jpg: cannot be read as a picture"):
         sam.predict(tmp_path / "text.jpg", points=[1, 1])
