@@ -87,7 +87,8 @@ def live_line(report: PipelineReport, objects: Sequence[ObjectSummary]) -> str:
 
 def summary_view(summary: RunSummary) -> RenderableType:
     """What happened, in a few lines and a table of the objects."""
-    lines = [f"{summary.source_id}: {summary.reason}", _figures(summary)]
+    whose = "" if summary.source_id in summary.reason else f"{summary.source_id}: "
+    lines = [whose + summary.reason, _figures(summary)]
     lines += [f"wrote {sink.name}: {sink.written} frames" + _lost(sink.dropped) for sink in summary.sinks]
     lines += [f"note: {note}" for note in summary.notes]
     tables = [_objects_table(summary)] if summary.objects else []

@@ -164,6 +164,8 @@ def _ending(error: BaseException | None, stopped: bool) -> Ending:
 
 
 def _reason(ending: Ending, error: BaseException | None, tally: Tally) -> str:
+    if ending is Ending.BROKEN:
+        return str(error)  # names the source, the last frame, and why
     if tally.last_index < 0:
         where = "before the first frame"
     else:
