@@ -88,7 +88,8 @@ def cannot_store(target: Path, error: OSError) -> WeightsError:
     """The one message for a full disk, missing rights and the like."""
     reason = error.strerror or str(error)
     return WeightsError(
-        f"cannot store {target}: {reason}; make room there, or choose another folder by MASKSTREAM_CACHE"
+        f"cannot store {target}: {reason}; see that there is room and the right to write, "
+        "or choose another folder: MASKSTREAM_CACHE=FOLDER"
     )
 
 

@@ -132,7 +132,7 @@ class WeightsStore:
         for known in self.registry:
             if path := self._cached(known):
                 if known is not official:
-                    self.notify(f"using the weights '{known.name}' from the cache, {self._how_to_official()}")
+                    self.notify(f"using the weights '{known.name}' from the cache; {self._how_to_official()}")
                 return path
         try:
             return self._fetch(official)
@@ -156,7 +156,7 @@ class WeightsStore:
 
     def _how_to_official(self) -> str:
         official = self.registry[0]
-        return f"not '{official.name}' (to have those: maskstream weights pull {official.name})"
+        return f"to have the default, '{official.name}': maskstream weights pull {official.name}"
 
     def _fetch(self, known: KnownWeights) -> Path:
         """As `pull`, but an UnreachableError stays one."""
