@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from .av_errors import reason_of, why_reading_failed
 from .av_packets import NoVideoError, PacketReader, main_video
 from .av_target import AvTarget, TargetKind
 from .source_base import SourceCounts
+from .truncation import missing_bytes
 
 # With this many undecodable packets in a row (ten seconds at 30 frames/s) the rest is not waited for.
 MAX_FAILURES_IN_A_ROW = 300
@@ -51,13 +53,7 @@ class Decoder:
         """
         self.counts = counts
         self._target, self._path = target, target.path
-        self.container: InputContainer = av.open(
-            target.address,
-            format=target.format,
-            options=target.options,
-            metadata_errors="replace",  # a title in an old code page is no reason to refuse a video
-            timeout=None if target.path else (open_timeout_s, read_timeout_s),
-        )
+        self.container = _open_container(target, open_timeout_s, read_timeout_s)
         try:
             self.stream = main_video(self.container)
         except NoVideoError:
@@ -96,6 +92,7 @@ class Decoder:
 
     def _decode(self, packet: Packet[VideoStream]) -> Iterator[DecodedFrame]:
         self._fed += not packet.is_discard
+        self._end.fed(packet)
         try:
             frames = packet.decode()
         except av.FFmpegError as error:
@@ -138,14 +135,11 @@ class Decoder:
         last_pts, failures = self._end.last_pts, 0
         if last_pts is None:
             return
-        with av.open(f"file:{path}", metadata_errors="replace") as container:
+        with suppress(av.FFmpegError), av.open(f"file:{path}", metadata_errors="replace") as container:
             stream = container.streams[self.stream.index]
             assert isinstance(stream, VideoStream)
             stream.thread_type = "NONE"
-            try:
-                container.seek(last_pts, stream=stream)
-            except av.FFmpegError:
-                return
+            container.seek(last_pts, stream=stream)
             for packet in container.demux(stream):
                 try:
                     frames = [] if packet.is_corrupt else packet.decode()
@@ -184,3 +178,24 @@ class Decoder:
 
     def _is_playlist(self) -> bool:
         return self.container.format.name in ("hls", "dash")
+
+
+def _open_container(target: AvTarget, open_timeout_s: float, read_timeout_s: float) -> InputContainer:
+    timeouts = None if target.path else (open_timeout_s, read_timeout_s)
+    try:
+        return _av_open(target, target.options, timeouts)
+    except (av.InvalidDataError, av.EOFError):
+        if target.path is None or not missing_bytes(target.path):
+            raise
+        # FFmpeg looks ahead in a fragmented MP4 and refuses all of it for its cut end; read straight on, it
+        # gets as far as there is something.
+        return _av_open(target, {**target.options, "seekable": "0"}, timeouts)
+
+
+def _av_open(
+    target: AvTarget, options: dict[str, str], timeouts: tuple[float, float] | None
+) -> InputContainer:
+    # A title in an old code page is no reason to refuse a video, hence `replace`.
+    return av.open(
+        target.address, format=target.format, options=options, metadata_errors="replace", timeout=timeouts
+    )

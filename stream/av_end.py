@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections import deque
 from fractions import Fraction
 from pathlib import Path
 
 from av.container import InputContainer
+from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from .av_facts import declared_end_s
 from .truncation import missing_bytes
 
-# This many undecodable packets at the end say that the tail is destroyed, not that a picture was lost.
-_TAIL_FAILURES = 10
-_ROUNDING_S = Fraction(1, 5)  # headers round, and count from where other streams begin
+# This many last packets without a picture say that the tail is destroyed, not that a picture was lost.
+_TAIL_PACKETS = 10
+# Headers round, and count frames that stand for "as before".
+_ROUNDING_S = Fraction(1, 10)
+_ROUNDING_FRAMES = 3
 
 
 class EndJudge:
@@ -23,8 +27,14 @@ class EndJudge:
     def __init__(self) -> None:
         self.last_pts: int | None = None
         self.failures_in_a_row = 0
+        self._last_fed: deque[int] = deque(maxlen=_TAIL_PACKETS)  # PTS of the last packets
         self._largest_gap = 0  # ticks; how long a frame may stand in this stream
         self._last_is_damaged = False
+
+    def fed(self, packet: Packet[VideoStream]) -> None:
+        """A packet goes to the decoder."""
+        if packet.pts is not None and not packet.is_discard:
+            self._last_fed.append(packet.pts)
 
     def saw(self, frame: VideoFrame) -> None:
         """A frame was decoded."""
@@ -42,7 +52,7 @@ class EndJudge:
 
         `path`: where it can be measured. `stump`: the last packet was only a part of one.
         """
-        missing = missing_bytes(path) if path else 0
+        missing = max(missing_bytes(path), _bytes_beyond(path, container, stream)) if path else 0
         if missing:
             return f"the file is cut off, at least {missing} bytes are missing at its end"
         declared_s = declared_end_s(container, stream)
@@ -53,13 +63,25 @@ class EndJudge:
         return self.why_tail_is_lost()
 
     def why_tail_is_lost(self) -> str | None:
-        """Whether the stream ended in nothing but undecodable packets."""
-        if self.failures_in_a_row < _TAIL_FAILURES:
+        """Whether no picture came of the stream's last packets."""
+        if (
+            len(self._last_fed) < _TAIL_PACKETS
+            or self.last_pts is None
+            or min(self._last_fed) <= self.last_pts
+        ):
             return None
-        return f"its last {self.failures_in_a_row} packets cannot be decoded"
+        return "the packets after that cannot be decoded"
 
     def _falls_short(self, declared_s: Fraction, stream: VideoStream) -> bool:
         if self.last_pts is None or stream.time_base is None:
             return False
-        tolerance_s = max(_ROUNDING_S, 2 * self._largest_gap * stream.time_base)
+        tolerance_s = max(_ROUNDING_S, _ROUNDING_FRAMES * self._largest_gap * stream.time_base)
         return self.last_pts * stream.time_base + tolerance_s < declared_s
+
+
+def _bytes_beyond(path: Path, container: InputContainer, stream: VideoStream) -> int:
+    """How far the last picture in an MP4's index lies beyond the end of the file."""
+    if "mp4" not in container.format.name or not len(stream.index_entries):
+        return 0
+    last = stream.index_entries[-1]
+    return max(0, last.pos + last.size - path.stat().st_size)

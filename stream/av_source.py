@@ -177,7 +177,7 @@ def _silence(target: AvTarget, timeout_s: float) -> str:
 
 
 def _why(error: Exception, target: AvTarget) -> str:
-    if target.path is not None and isinstance(error, av.InvalidDataError):
+    if target.path is not None and isinstance(error, av.FFmpegError):
         missing = missing_bytes(target.path)
         if missing:
             return f"the file is cut off, at least {missing} bytes are missing; get a complete copy"

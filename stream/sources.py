@@ -57,6 +57,8 @@ def open_source(
     Raises:
         SourceError: it cannot be opened; one line says what, why and what to do.
     """
+    if not spec.strip():
+        raise SourceError("cannot open a source without a name; give a file, a URL, a camera or a folder")
     if max_frames is not None and max_frames < 1:
         raise SourceError(f"cannot open {spec}: max_frames must be at least 1, got {max_frames}")
     if spec == "synthetic" or spec.startswith("synthetic:"):
@@ -105,19 +107,42 @@ def _av_target(spec: str) -> AvTarget:
 
 def _means_pictures(local: str) -> bool:
     path = Path(local)
-    if path.exists():
+    if _exists(path):
         return path.is_dir() or is_picture(path)
     return any(character in local for character in "*?[")
 
 
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except PermissionError:
+        raise _forbidden(path) from None
+    except (OSError, ValueError):  # a name that no file can have
+        return False
+
+
 def _file(path: Path) -> AvTarget:
-    if not str(path).strip() or not path.exists():
+    if not _exists(path):
         raise SourceError(f"cannot open {path}: there is no such file{_nearest(path)}")
-    if not os.access(path, os.R_OK):
-        raise SourceError(f"cannot open {path}: permission denied; ask for the right to read it")
-    if path.is_file() and path.stat().st_size == 0:
-        raise SourceError(f"cannot open {path}: the file is empty (0 bytes); get a complete copy")
+    if path.is_file():
+        _check_readable(path)
     return file_target(path)
+
+
+def _check_readable(path: Path) -> None:
+    try:
+        with path.open("rb") as file:
+            is_empty = not file.read(1)
+    except PermissionError:
+        raise _forbidden(path) from None
+    except OSError as error:
+        raise SourceError(f"cannot open {path}: {error.strerror}; check the disk it is on") from None
+    if is_empty:
+        raise SourceError(f"cannot open {path}: the file is empty (0 bytes); get a complete copy")
+
+
+def _forbidden(path: Path) -> SourceError:
+    return SourceError(f"cannot open {path}: permission denied; ask for the right to read it")
 
 
 def _nearest(path: Path) -> str:

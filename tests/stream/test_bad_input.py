@@ -54,7 +54,7 @@ def folder(tmp_path, monkeypatch):
 @pytest.fixture
 def unprivileged(folder, monkeypatch):
     """A folder to work in, without the superuser's rights: he may read and write everywhere."""
-    from maskstream.stream import sinks, sources  # noqa: F401 - while they can be read
+    from maskstream.stream import cli_run, sinks, sources  # noqa: F401 - while they can be read
 
     if os.geteuid() != 0:
         yield folder

@@ -170,7 +170,8 @@ def test_a_broken_stream_delivers_everything_before_the_break():
 
 def test_stop_finishes_what_is_in_flight():
     source, sink = CountingSource(), ListSink()
-    with Pipeline(source, segment, [sink], on_result=lambda result: pipeline.stop()) as pipeline:
+    pipeline = Pipeline(source, segment, [sink], on_result=lambda result: pipeline.stop())
+    with pipeline:
         pipeline.join()
     assert source.closed.is_set()
     assert sink.indices == list(range(pipeline.report().captured))
@@ -183,7 +184,8 @@ def test_that_stopping_broke_the_stream_is_no_error():
             yield from super().__iter__()
             raise StreamBrokenError("closed under my feet")
 
-    with Pipeline(Sore(), segment, on_result=lambda result: pipeline.stop()) as pipeline:
+    pipeline = Pipeline(Sore(), segment, on_result=lambda result: pipeline.stop())
+    with pipeline:
         pipeline.join()
     assert pipeline.error is None
 
@@ -203,11 +205,12 @@ def test_abort_drops_what_waits_but_closes_the_sinks():
 
 
 def test_ctrl_c_interrupts_join_then_in_flight_frames_are_drained():
-    source, sink = CountingSource(), ListSink()
+    source, sink, joining = CountingSource(), ListSink(), threading.Event()
     main = threading.main_thread().ident
 
     def interrupt_once(result):
         if result.frame.index == 5:
+            assert joining.wait(SOON_S)
             signal.pthread_kill(main, signal.SIGINT)
 
     with (
@@ -218,6 +221,20 @@ def test_ctrl_c_interrupts_join_then_in_flight_frames_are_drained():
     assert len(sink.indices) >= 6
     assert sink.indices == list(range(pipeline.report().captured))
     assert sink.closed == 1
+
+
+def test_ctrl_c_while_threads_are_started_leaves_none(monkeypatch):
+    source, sink = CountingSource(), ListSink()
+    pipeline = Pipeline(source, segment, [sink])
+
+    def interrupted():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline._capture, "start", interrupted)  # the last of them
+    with pytest.raises(KeyboardInterrupt), pipeline:
+        pass
+    assert source.closed.is_set()
+    assert sink.closed >= 1
 
 
 def test_wait_gives_up_after_its_timeout():

@@ -1,13 +1,12 @@
 """A real RTSP server for tests: GStreamer's, run by the Python that has its bindings.
 
-    /usr/bin/python3 rtsp_server.py [--user NAME --password SECRET]
+    /usr/bin/python3 rtsp_server.py [--user NAME --password SECRET] [--file H264.mp4]
 
 Prints `port N` once it listens, then serves until it is killed:
     /live     640x360 at 25 frames/s, H.264 without B-frames, as cameras send it
-    /bframes  the same with B-frames
     /finite   one second, then the server says goodbye
-    /stall    half a second, then silence on an open connection
     /audio    sound only
+    /file     the given file, played once for each client
 """
 
 import argparse
@@ -24,23 +23,12 @@ ENCODE = "x264enc speed-preset=ultrafast key-int-max=25 threads=1"
 PAY = "rtph264pay name=pay0 pt=96 config-interval=1"
 MOUNTS = {
     "/live": f"videotestsrc is-live=true ! {PICTURE} ! {ENCODE} tune=zerolatency ! {PAY}",
-    "/bframes": f"videotestsrc is-live=true ! {PICTURE} ! {ENCODE} bframes=2 b-adapt=false ! {PAY}",
     "/finite": f"videotestsrc is-live=true num-buffers=25 ! {PICTURE} ! {ENCODE} tune=zerolatency ! {PAY}",
-    "/stall": f"videotestsrc is-live=true ! {PICTURE} ! identity name=gate ! {ENCODE} tune=zerolatency ! {PAY}",
     "/audio": "audiotestsrc is-live=true ! audioconvert ! mulawenc ! rtppcmupay name=pay0 pt=0",
 }
 
 
-def stall_after(media, frames):
-    """Let `frames` pictures through, then block without ending the stream."""
-    gate = media.get_element().get_by_name("gate")
-    seen = [0]
-
-    def on_buffer(_pad, _info):
-        seen[0] += 1
-        return Gst.PadProbeReturn.OK if seen[0] <= frames else Gst.PadProbeReturn.DROP
-
-    gate.get_static_pad("src").add_probe(Gst.PadProbeType.BUFFER, on_buffer)
+FILE = "filesrc location={} ! qtdemux ! h264parse ! " + PAY
 
 
 def require_login(server, user, password):
@@ -55,7 +43,7 @@ def require_login(server, user, password):
 def make_factory(launch, with_login):
     factory = GstRtspServer.RTSPMediaFactory()
     factory.set_launch(f"( {launch} )")
-    factory.set_shared(True)
+    factory.set_shared("is-live" in launch)
     if with_login:
         permissions = GstRtspServer.RTSPPermissions()
         permissions.add_permission_for_role("viewer", "media.factory.access", True)
@@ -68,6 +56,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--user")
     parser.add_argument("--password")
+    parser.add_argument("--file")
     options = parser.parse_args()
     Gst.init(None)
     server = GstRtspServer.RTSPServer()
@@ -75,13 +64,13 @@ def main():
     server.set_service("0")
     if options.user:
         require_login(server, options.user, options.password)
-    for path, launch in MOUNTS.items():
+    mounts = {**MOUNTS, "/file": FILE.format(options.file)} if options.file else MOUNTS
+    for path, launch in mounts.items():
         factory = make_factory(launch, bool(options.user))
-        if path == "/stall":
-            factory.connect("media-configure", lambda _factory, media: stall_after(media, 60))
         server.get_mount_points().add_factory(path, factory)
     server.attach(None)
-    print("port", server.get_bound_port(), flush=True)
+    sys.stdout.write(f"port {server.get_bound_port()}\n")
+    sys.stdout.flush()
     GLib.MainLoop().run()
 
 
