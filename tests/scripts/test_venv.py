@@ -1,4 +1,4 @@
-"""The set-up that every script begins with, on a copy of it, by a Python that writes down what it is asked."""
+"""The set-up that every script begins with, on a copy of it, with a Python that notes what it is asked."""
 
 from __future__ import annotations
 
