@@ -142,16 +142,17 @@ class Pipeline:
             for sink in self._sinks:
                 opened.append(sink)
                 sink.open(self.info)
-        except BaseException as error:
+            for stage in reversed(self._stages):
+                stage.start()
+        except BaseException as error:  # a Ctrl-C may come when half of the threads run
             self._undo_start(opened, error)
             raise
-        for stage in reversed(self._stages):
-            stage.start()
 
     def _undo_start(self, opened: Sequence[Sink], cause: BaseException) -> None:
-        for close in (*(sink.close for sink in opened), self._tap.close):
+        steps: list[Callable[[], object]] = [self.abort, self.wait, *(sink.close for sink in opened)]
+        for step in steps:
             try:
-                close()
+                step()
             except Exception as error:  # the cause matters more than what it brought about
                 cause.add_note(f"then closing failed too: {error}")
 

@@ -213,24 +213,24 @@ def test_ctrl_c_interrupts_join_then_in_flight_frames_are_drained():
             assert joining.wait(SOON_S)
             signal.pthread_kill(main, signal.SIGINT)
 
-    with (
-        pytest.raises(KeyboardInterrupt),
-        Pipeline(source, segment, [sink], on_result=interrupt_once) as pipeline,
-    ):
+    pipeline = Pipeline(source, segment, [sink], on_result=interrupt_once)
+    with pytest.raises(KeyboardInterrupt), pipeline:
+        joining.set()
         pipeline.join()
     assert len(sink.indices) >= 6
     assert sink.indices == list(range(pipeline.report().captured))
     assert sink.closed == 1
 
 
-def test_ctrl_c_while_threads_are_started_leaves_none(monkeypatch):
+@pytest.mark.parametrize("stage", ["_worker", "_capture"])
+def test_ctrl_c_while_threads_are_started_leaves_none(monkeypatch, stage):
     source, sink = CountingSource(), ListSink()
     pipeline = Pipeline(source, segment, [sink])
 
     def interrupted():
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pipeline._capture, "start", interrupted)  # the last of them
+    monkeypatch.setattr(getattr(pipeline, stage), "start", interrupted)
     with pytest.raises(KeyboardInterrupt), pipeline:
         pass
     assert source.closed.is_set()
