@@ -74,11 +74,12 @@ class PreviewSink:
 
 
 def _tile(result: FrameResult) -> RgbImage:
-    """The frame at its size on the sheet, drawn on afterwards so that lines and text stay sharp."""
+    """The frame at its size on the sheet, drawn on afterwards so that lines and text stay sharp and small."""
     height, width = result.frame.hw
-    scale = min(1.0, _TILE_PX / max(height, width))
+    scale = _TILE_PX / max(height, width)
     size_wh = (max(1, round(width * scale)), max(1, round(height * scale)))
-    image = cv2.resize(result.frame.image, size_wh, interpolation=cv2.INTER_AREA)
+    interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    image = cv2.resize(result.frame.image, size_wh, interpolation=interpolation)
     objects = [_resized(found, size_wh) for found in result.objects]
     return annotate(image, objects, result.frame.time_s)
 
