@@ -51,7 +51,11 @@ class SyntheticSettings:
     @property
     def duration_s(self) -> float:
         """Length in s."""
-        return float(self.frames / self.fps)
+        return self.time_s(self.frames)
+
+    def time_s(self, index: int) -> float:
+        """When frame `index` is shown, in s."""
+        return float(index / self.fps)
 
 
 class SyntheticSource(BaseSource):
@@ -94,7 +98,7 @@ class SyntheticSource(BaseSource):
 
     def truth(self, index: int) -> dict[int, BoolMask]:
         """What is seen of each object on frame `index`: (H, W) bool by object id, all False when hidden."""
-        return self.scene.masks_at(self._time_s(index))
+        return self.scene.masks_at(self._settings.time_s(index))
 
     def prompts(self, index: int = 0, kind: str = "box") -> list[Prompt]:
         """One prompt for each object seen on frame `index`: its `box`, a `point` inside, or its `mask`."""
@@ -102,10 +106,7 @@ class SyntheticSource(BaseSource):
 
     def _frames(self) -> Iterator[Frame]:
         for index in range(self._settings.frames):
-            yield captured_now(self.info, self.scene.image_at(self._time_s(index)), index, pts=index)
-
-    def _time_s(self, index: int) -> float:
-        return float(index / self._settings.fps)
+            yield captured_now(self.info, self.scene.image_at(self._settings.time_s(index)), index, pts=index)
 
 
 def parse_settings(spec: str) -> SyntheticSettings:
@@ -207,13 +208,16 @@ def _still(settings: SyntheticSettings) -> Scene:
 def _crossing(settings: SyntheticSettings) -> Scene:
     """All go from one side to the other, every second one the other way, and meet in the middle."""
     width, height, side = settings.width, settings.height, _side(settings)
-    way = (width - 2 * side) / settings.duration_s  # px/s
+    gap = 1.5 * side  # those that go the same way follow one another
+    speed = max(side, width - 2 * side - gap * ((settings.objects - 1) // 2)) / settings.duration_s  # px/s
     paths: list[Path] = []
     for number in range(settings.objects):
         y = height / 2 + (number - (settings.objects - 1) / 2) * side * 0.4
-        start = side * (1 + 1.5 * (number // 2))  # those that go the same way follow one another
+        start = side + gap * (number // 2)
         leftward = number % 2 == 1
-        paths.append(straight((width - start if leftward else start, y), (-way if leftward else way, 0.0)))
+        paths.append(
+            straight((width - start if leftward else start, y), (-speed if leftward else speed, 0.0))
+        )
     return _scene(settings, paths)
 
 
@@ -227,15 +231,15 @@ def _leaving(settings: SyntheticSettings) -> Scene:
 
 
 def _cut(settings: SyntheticSettings) -> Scene:
-    """From 40 % to 70 % of the time another place is shown, without the objects."""
-    start_s, end_s = 0.4 * settings.duration_s, 0.7 * settings.duration_s
+    """From 40 % to 70 % of the frames another place is shown, without the objects."""
+    start_s, end_s = (settings.time_s(round(share * settings.frames)) for share in (0.4, 0.7))
     paths = [away(path, start_s, end_s) for path in _drifting(settings, settings.seed)]
     return _scene(settings, paths, lambda time_s: int(start_s <= time_s < end_s))
 
 
 def _jump(settings: SyntheticSettings) -> Scene:
     """Half-way the place changes and all objects are somewhere else at once."""
-    half_s = 0.5 * settings.duration_s
+    half_s = settings.time_s(settings.frames // 2)
     before, after = _drifting(settings, settings.seed), _drifting(settings, settings.seed + 1)
     paths = [switch(old, new, half_s) for old, new in zip(before, reversed(after), strict=True)]
     return _scene(settings, paths, lambda time_s: int(time_s >= half_s))
