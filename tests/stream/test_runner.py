@@ -92,16 +92,31 @@ def test_the_source_is_not_overwritten(no_networks, tmp_path):
     assert clip.read_bytes() == b"precious"
 
 
-def test_the_source_is_closed_when_the_networks_cannot_be_loaded(monkeypatch):
-    opened, boom = [], RuntimeError("no weights")
-    open_source = runner._open_source
+@pytest.fixture
+def opened(monkeypatch):
+    """The sources that are opened meanwhile."""
+    sources, open_one = [], runner._open_source
+
+    def keep(config):
+        sources.append(open_one(config))
+        return sources[-1]
+
+    monkeypatch.setattr(runner, "_open_source", keep)
+    return sources
+
+
+def test_the_source_is_closed_when_a_prompt_does_not_fit(opened, no_networks):
+    with pytest.raises(PromptError):
+        run(Config(source=SCENE, prompts=["1:point=64,0"]))
+    assert list(opened[0]) == []
+
+
+def test_the_source_is_closed_when_the_networks_cannot_be_loaded(opened, monkeypatch):
+    boom = RuntimeError("no weights")
 
     def fail(*arguments):
         raise boom
 
-    monkeypatch.setattr(
-        runner, "_open_source", lambda config: opened.append(open_source(config)) or opened[0]
-    )
     monkeypatch.setattr(runner, "_load_segmenter", fail)
     with pytest.raises(RuntimeError) as caught:
         run(Config(source=SCENE, prompts=[CENTRE]))
