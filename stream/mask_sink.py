@@ -76,9 +76,8 @@ class MaskSink:
         self._lines.check()
         if self._png:
             name = f"{result.frame.index:05d}.png"
-            _write_whole(
-                self.folder / PICTURES / folder_name(self._info.source_id) / name, _png_bytes(result)
-            )
+            folder = self.folder / PICTURES / folder_name(self._info.source_id)
+            write_whole(folder / name, labels_png(label_picture(result)))
 
     def close(self) -> None:
         """Close the files."""
@@ -96,7 +95,7 @@ class MaskSink:
         except OSError as error:
             raise cannot_write(self.folder, error) from error
         manifest = json.dumps(self._manifest(info), indent=2) + "\n"
-        _write_whole(self.folder / MANIFEST, manifest.encode())
+        write_whole(self.folder / MANIFEST, manifest.encode())
         self._lines = LastingFile(self.folder / LINES)
 
     def _manifest(self, info: StreamInfo) -> Record:
@@ -143,8 +142,8 @@ def _json_line(result: FrameResult) -> bytes:
     return json.dumps(record, allow_nan=False, separators=(",", ":")).encode() + b"\n"
 
 
-def _png_bytes(result: FrameResult) -> bytes:
-    labels = label_picture(result)
+def labels_png(labels: NDArray[np.uint8 | np.uint16]) -> bytes:
+    """Object ids (H, W) as a PNG file, with DAVIS's colours where they have 8 bits."""
     picture = Image.fromarray(labels)
     if labels.dtype == np.uint8:
         picture.putpalette(_DAVIS_PALETTE)
@@ -153,8 +152,12 @@ def _png_bytes(result: FrameResult) -> bytes:
     return data.getvalue()
 
 
-def _write_whole(path: Path, data: bytes) -> None:
-    """All or nothing: a disk that fills up leaves no torn file."""
+def write_whole(path: Path, data: bytes) -> None:
+    """All or nothing: a disk that fills up leaves no torn file.
+
+    Raises:
+        SinkError: it cannot be written.
+    """
     try:
         path.write_bytes(data)
     except OSError as error:
