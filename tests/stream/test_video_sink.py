@@ -94,11 +94,21 @@ def top_level_boxes(path):
     return names
 
 
-def test_a_live_stream_starts_at_zero(tmp_path, make_info, make_result):
-    pts = [8_000_000_000 + 40 * i for i in range(5)]  # a clock that has run for three months
-    write(tmp_path / "out.mp4", [make_result(i, p) for i, p in enumerate(pts)], make_info(is_live=True))
+@pytest.mark.parametrize(
+    ("is_live", "start_ms", "in_file_ms"),
+    [
+        (True, 8_000_000_000, 0),  # a clock that has run for three months
+        (True, 3_000, 0),
+        (False, 3_000, 3_000),
+        (False, 3_600_000, 0),  # part of a recording: nothing to see for an hour
+        (False, -80, 0),
+    ],
+)
+def test_where_a_file_starts(tmp_path, make_info, make_result, is_live, start_ms, in_file_ms):
+    results = [make_result(i, start_ms + 40 * i) for i in range(5)]
+    write(tmp_path / "out.mp4", results, make_info(is_live=is_live))
     times, _, _ = read(tmp_path / "out.mp4")
-    assert times == [Fraction(40 * i, 1000) for i in range(5)]
+    assert times == [Fraction(in_file_ms + 40 * i, 1000) for i in range(5)]
 
 
 @pytest.mark.parametrize("hw", [(47, 63), (48, 63), (47, 64)])

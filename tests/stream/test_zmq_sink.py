@@ -114,26 +114,6 @@ def test_the_example_subscriber_prints_a_line_per_frame(free_endpoint, make_info
     assert lines[-1] == "the stream has ended after 3 messages"
 
 
-def test_the_example_subscriber_stops_at_its_count(free_endpoint, make_info, make_result):
-    command = [sys.executable, str(SUBSCRIBER), free_endpoint, "--count", "2", "--timeout", "20"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        sink = ZmqSink(free_endpoint, wait_s=20)
-        sink.open(make_info())
-        for index in range(5):
-            sink.write(make_result(index))
-        lines = process.communicate(timeout=20)[0].splitlines()
-        sink.close()
-    assert process.returncode == 0
-    assert [line.split()[1] for line in lines] == ["0", "1"]
-
-
-def test_the_example_subscriber_says_that_nothing_comes(free_endpoint):
-    command = [sys.executable, str(SUBSCRIBER), free_endpoint, "--timeout", "0.1"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
-    assert done.returncode == 1
-    assert done.stderr.strip() == "nothing came for 0.1 s: does the publisher run?"
-
-
 def test_it_waits_for_as_many_subscribers_as_told(subscribe, make_info, free_endpoint):
     sink = ZmqSink(free_endpoint, subscribers=2, wait_s=20)
     opening = threading.Thread(target=sink.open, args=(make_info(),))
@@ -165,20 +145,36 @@ def noisy_result(make_result):
     return make_result(hw=(240, 320), objects=[noise])
 
 
-def test_a_stalled_subscriber_of_a_live_stream_costs_it_nothing(
+def test_a_stalled_subscriber_of_a_live_stream_does_not_hold_up_its_end(
     subscribe, free_endpoint, make_info, noisy_result
 ):
     sink = ZmqSink(free_endpoint, subscribers=1, wait_s=20)
-    listening = subscribe(free_endpoint, backlog=1)
+    subscribe(free_endpoint, backlog=1)
     sink.open(make_info(is_live=True))
     for _ in range(300):
         sink.write(noisy_result)
     begun = time.monotonic()
     sink.close()
     assert time.monotonic() - begun < 5
-    listening.rcvtimeo = 200
-    with pytest.raises(zmq.Again):  # the end is among what was lost
-        receive_all(listening)
+
+
+def test_a_slow_subscriber_of_a_live_stream_loses_what_is_old(
+    subscribe, free_endpoint, make_info, noisy_result
+):
+    sink = ZmqSink(free_endpoint, subscribers=1, wait_s=20, linger_s=30)
+    listening = subscribe(free_endpoint, backlog=1)
+    sink.open(make_info(is_live=True))
+    for _ in range(300):
+        sink.write(noisy_result)
+    closing = threading.Thread(target=sink.close)
+    closing.start()
+    count = 0
+    while listening.poll(500):
+        listening.recv()
+        count += 1
+    closing.join(10)
+    assert not closing.is_alive()
+    assert 0 < count < 300
 
 
 def test_a_slow_subscriber_of_a_file_gets_everything(subscribe, free_endpoint, make_info, noisy_result):
