@@ -8,13 +8,18 @@ import platform
 import re
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 
 from rich.table import Table
 
 from .config import ModelConfig
 from .console import EXIT_BROKEN, EXIT_OK, paper
+
+
+Report = dict[str, dict[str, str]]  # values by topic and name
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,17 +37,26 @@ def examine() -> list[Finding]:
     return [*_machine(), *_packages(), *_compute(), *_media(), *_weights()]
 
 
+def stamp() -> Report:
+    """What a measured figure depends on: the machine, the packages, and what computes."""
+    return _report([*_machine(), *_packages(), *_torch()])
+
+
 def doctor_command(*, as_json: bool) -> int:
     """Print the findings; 1 where something that a run needs is missing."""
     findings = examine()
     if as_json:
-        report: dict[str, dict[str, str]] = {}
-        for finding in findings:
-            report.setdefault(finding.topic, {})[finding.name] = finding.value
-        sys.stdout.write(json.dumps(report) + "\n")
+        sys.stdout.write(json.dumps(_report(findings)) + "\n")
     else:
         paper().print(_table(findings))
     return EXIT_OK if all(finding.is_fine for finding in findings) else EXIT_BROKEN
+
+
+def _report(findings: list[Finding]) -> Report:
+    report: Report = {}
+    for finding in findings:
+        report.setdefault(finding.topic, {})[finding.name] = finding.value
+    return report
 
 
 def _table(findings: list[Finding]) -> Table:
@@ -61,7 +75,16 @@ def _table(findings: list[Finding]) -> Table:
 def _machine() -> Iterator[Finding]:
     yield Finding("machine", "system", platform.platform())
     yield Finding("machine", "Python", f"{platform.python_version()} ({platform.python_implementation()})")
+    yield Finding("machine", "CPU", _cpu_name())
     yield Finding("machine", "CPU cores usable", str(_usable_cores()))
+
+
+def _cpu_name() -> str:
+    with suppress(OSError):  # Linux only; elsewhere Python knows
+        names = re.findall(r"^model name\s*: (.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+        if names:
+            return str(names[0])
+    return platform.processor() or platform.machine()
 
 
 def _usable_cores() -> int:
@@ -84,13 +107,18 @@ def _packages() -> Iterator[Finding]:
 
 
 def _compute() -> Iterator[Finding]:
-    import torch
     from maskstream.model.predictor import resolve_device
+
+    yield from _torch()
+    yield Finding("compute", "a run uses", f"{resolve_device('auto')}, size {ModelConfig().size} px")
+
+
+def _torch() -> Iterator[Finding]:
+    import torch
 
     yield Finding("compute", "torch threads", str(torch.get_num_threads()))
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     yield Finding("compute", "CUDA devices", ", ".join(gpus) or "none")
-    yield Finding("compute", "a run uses", f"{resolve_device('auto')}, size {ModelConfig().size} px")
 
 
 def _media() -> Iterator[Finding]:
