@@ -18,7 +18,6 @@ from rich.table import Table
 from .config import ModelConfig
 from .console import EXIT_BROKEN, EXIT_OK, paper
 
-
 Report = dict[str, dict[str, str]]  # values by topic and name
 
 
