@@ -42,10 +42,15 @@ class Label:
 
 def blend(part: RgbImage, mask: BoolMask, colour: Colour, opacity: float) -> None:
     """Tint the masked pixels of `part` (H, W, 3), a view into a picture, in place."""
-    ground = np.empty_like(part)
-    ground[:] = colour
-    tinted = cv2.addWeighted(part, 1 - opacity, ground, opacity, 0)
+    tinted = cv2.LUT(part, _tint_table(colour, opacity))
     cv2.copyTo(tinted, np.ascontiguousarray(mask).view(np.uint8), part)
+
+
+@lru_cache(maxsize=512)
+def _tint_table(colour: Colour, opacity: float) -> NDArray[np.uint8]:
+    """What each value of each channel becomes, (1, 256, 3)."""
+    values = np.arange(256)[None, :, None]
+    return np.rint(values * (1 - opacity) + np.array(colour) * opacity).astype(np.uint8)
 
 
 def draw_label(canvas: RgbImage, label: Label, corner_xy: tuple[int, int]) -> tuple[int, int, int, int]:

@@ -33,7 +33,6 @@ _COLOURS: tuple[Colour, ...] = (
 _SHADOW: Colour = (16, 16, 16)
 _FILL = {TrackState.TRACKED: 0.42}
 _DIM_FILL = 0.2
-_SMOOTH_PX = 0.8  # how far an outline may stray from the mask's edge
 _NOTED = (TrackState.OCCLUDED, TrackState.LOST)
 
 
@@ -76,6 +75,7 @@ class _Scale:
         side = min(image.shape[:2])
         self.line_px = max(1, round(side / 270))
         self.shadow_px = self.line_px + max(1, self.line_px // 2)
+        self.smooth_px = 0.8 if side < 700 else 1.2  # how far an outline may stray from the mask's edge
         self.dash_px = max(4, round(side / 60))
         self.font_px = round(6 + side / 56)
         self.gap_px = max(2, round(side / 160))
@@ -97,9 +97,9 @@ def _draw_outline(canvas: RgbImage, found: ObjectMask, scale: _Scale) -> None:
     if not solid:
         lines = [dash for line in lines for dash in _dashes(line, scale.dash_px)]
     # Fewer points look smoother and draw several times faster.
-    lines = [cv2.approxPolyDP(line, _SMOOTH_PX, solid) for line in lines]
-    for colour, width in ((_SHADOW, scale.shadow_px), (colour_of(found.object_id), scale.line_px)):
-        cv2.polylines(canvas, lines, solid, colour, width, cv2.LINE_AA)
+    lines = [cv2.approxPolyDP(line, scale.smooth_px, solid) for line in lines]
+    cv2.polylines(canvas, lines, solid, _SHADOW, scale.shadow_px, cv2.LINE_8)
+    cv2.polylines(canvas, lines, solid, colour_of(found.object_id), scale.line_px, cv2.LINE_AA)
 
 
 def _outlines(found: ObjectMask) -> list[NDArray[np.int32]]:
