@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from .errors import PromptError, SinkError, SourceError
-from .predictor import load_predictor, upsample_logits
+from .predictor import Predictor, load_predictor, upsample_logits
 from .types import BoolMask, ImageEmbedding, MaskPrediction, Prompt, RgbImage, box_of_mask
 
 PROMPTS_PER_CALL = 32  # the mask decoder takes some 25 MB for each prompt
@@ -127,19 +127,23 @@ class SAM:
         image = _read_image(source)
         for prompt in prompts:
             prompt.check_inside((image.shape[0], image.shape[1]))
-        embedding = self.predictor.encode(image)
-        parts = [prompts[i : i + PROMPTS_PER_CALL] for i in range(0, len(prompts), PROMPTS_PER_CALL)]
-        found = [_best_masks(self.predictor.decode(embedding, part, multimask), embedding) for part in parts]
-        masks, scores = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
+        masks, scores = best_masks(self.predictor, self.predictor.encode(image), prompts, multimask)
         boxes = np.stack([box_of_mask(mask) for mask in masks])
         path = Path(source) if isinstance(source, str | Path) else None
         return SamResult(image, masks, boxes, scores, path)
 
 
-def _best_masks(
-    prediction: MaskPrediction, embedding: ImageEmbedding
+def best_masks(
+    predictor: Predictor, embedding: ImageEmbedding, prompts: Sequence[Prompt], multimask: bool
 ) -> tuple[BoolMask, NDArray[np.float32]]:
     """Of each prompt's candidates the one with the highest predicted IoU: masks (P, H, W), scores (P,)."""
+    parts = [prompts[i : i + PROMPTS_PER_CALL] for i in range(0, len(prompts), PROMPTS_PER_CALL)]
+    found = [_best_of(predictor.decode(embedding, part, multimask), embedding) for part in parts]
+    masks, scores = zip(*found, strict=True)
+    return np.concatenate(masks), np.concatenate(scores)
+
+
+def _best_of(prediction: MaskPrediction, embedding: ImageEmbedding) -> tuple[BoolMask, NDArray[np.float32]]:
     scores, best = prediction.predicted_iou.max(dim=1)
     chosen = prediction.low_res_logits[torch.arange(len(best)), best]  # (P, 4h, 4w)
     # One at a time: full-size logits of many objects would fill the memory.
