@@ -34,6 +34,7 @@ _BY_ERRNO = {
     errno.ENETUNREACH: ("no network", "check the connection"),
     errno.ETIMEDOUT: ("no answer", "check the address and the network"),
 }
+_LOST_CONNECTION = (errno.EIO, errno.ECONNRESET, errno.EPIPE)
 
 
 def why_not_opened(error: Exception, target: AvTarget) -> str:
@@ -54,7 +55,7 @@ def why_not_opened(error: Exception, target: AvTarget) -> str:
 
 def why_reading_failed(error: Exception, target: AvTarget) -> str:
     """Why an opened stream gives no more."""
-    if target.kind is TargetKind.URL and getattr(error, "errno", None) == errno.EIO:
+    if target.kind is TargetKind.URL and getattr(error, "errno", None) in _LOST_CONNECTION:
         return "the connection was lost"
     return reason_of(error)
 

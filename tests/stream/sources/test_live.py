@@ -211,7 +211,7 @@ def test_http_goes_on_where_a_connection_was_closed(make_clip, serve_http, read_
 
 def test_http_that_cannot_go_on_has_broken_off(make_clip, serve_http, read_number):
     options = {"movflags": "faststart"}
-    path = make_clip("clip.mp4", container_options=options, size=(320, 240), options={"g": "5"})
+    path = make_clip("clip.mp4", container_options=options, size=(320, 240), options={"bf": "0"})
     handler, _ = half_server(path.read_bytes(), ranges=False)
     frames, message = read_until_break(open_source(serve_http(handler) + "/clip.mp4"))
     assert [read_number(frame.image) for frame in frames] == list(range(len(frames)))
