@@ -37,14 +37,13 @@ class AppearanceGrid:
             ValueError: the embedding was made without detail features.
         """
         if embedding.detail is None:
-            raise ValueError(
-                "tracking needs an embedding with detail features: make it with Predictor.encode"
-            )
-        coarse, detail = embedding.features.float(), embedding.detail.float()
+            raise ValueError("tracking needs detail features: make the embedding with Predictor.encode")
+        detail = embedding.detail.float()
         grid_hw = (detail.shape[2], detail.shape[3])
-        coarse = functional.interpolate(functional.normalize(coarse), grid_hw, mode="bilinear")
+        coarse = functional.normalize(embedding.features.float())
+        coarse = functional.interpolate(coarse, grid_hw, mode="bilinear")
         bias = torch.full_like(detail[:, :1], BIAS)
-        stacked = torch.cat([coarse, functional.normalize(detail), bias], dim=1)  # (1, 256 + 128 + 1, 2h, 2w)
+        stacked = torch.cat([coarse, detail, bias], dim=1)  # (1, 256 + 192 + 1, 2h, 2w)
         return cls(stacked[0].flatten(1).T.contiguous(), grid_hw)
 
 
@@ -57,19 +56,32 @@ class Evidence:
 
     def mix(self, other: Evidence, share: float) -> Evidence:
         """`share` of the other and the rest of this."""
-        return Evidence(
-            torch.lerp(self.gram, other.gram, share), torch.lerp(self.moment, other.moment, share)
-        )
+        gram = torch.lerp(self.gram, other.gram, share)
+        return Evidence(gram, torch.lerp(self.moment, other.moment, share))
+
+    def solve(self) -> Tensor:
+        """The regression's weights (C,)."""
+        gram = self.gram.clone()
+        diagonal = gram.diagonal()
+        diagonal += RIDGE * diagonal.mean()
+        return torch.cholesky_solve(self.moment[:, None], torch.linalg.cholesky(gram))[:, 0]
 
 
-def gather_evidence(grid: AppearanceGrid, soft: Tensor) -> Evidence:
-    """Evidence from a frame whose object covers `soft` (2h, 2w), 0..1, of each cell."""
+def gather_evidence(grid: AppearanceGrid, soft: Tensor, trust: Tensor | None = None) -> Evidence:
+    """Evidence from a frame whose object covers `soft` (2h, 2w), 0..1, of each cell.
+
+    Args:
+        grid: the frame's vectors.
+        soft: the object's share of each cell.
+        trust: (2h, 2w), 0..1, how sure that share is; None where the user gave it.
+    """
     share = soft.flatten().to(grid.vectors)
     on_object = share > OBJECT_SHARE
     cells = (on_object | _background_lattice(len(share), share.device)).nonzero()[:, 0]
     vectors, share, on_object = grid.vectors[cells], share[cells], on_object[cells]
+    sure = torch.ones_like(share) if trust is None else trust.flatten().to(share)[cells]
     background = (1 - share) * torch.where(on_object, 1.0, 1 / BACKGROUND_SHARE)
-    weight = _half(share) + _half(background)
+    weight = _half(sure * share) + _half(sure * background)
     weighted = vectors * weight[:, None]
     return Evidence(vectors.T @ weighted, weighted.T @ (2 * share - 1))
 
@@ -94,8 +106,9 @@ class AppearanceMemory:
         anchor_weight: weight of the anchor against the running mean.
     """
 
-    def __init__(self, anchor: Evidence, learning_rate: float = 0.1, anchor_weight: float = 0.5) -> None:
+    def __init__(self, anchor: Evidence, learning_rate: float, anchor_weight: float) -> None:
         self._anchor = anchor
+        self._anchor_weights = anchor.solve()
         self._anchors = 1
         self._recent: Evidence | None = None
         self._learning_rate = learning_rate
@@ -105,6 +118,7 @@ class AppearanceMemory:
         """Learn from a correction by the user; every anchor counts the same."""
         self._anchors += 1
         self._anchor = self._anchor.mix(anchor, 1 / self._anchors)
+        self._anchor_weights = self._anchor.solve()
 
     def learn(self, evidence: Evidence) -> None:
         """Learn from the tracker's own output."""
@@ -115,9 +129,11 @@ class AppearanceMemory:
 
     def respond(self, grid: AppearanceGrid) -> Tensor:
         """How much each cell looks like the object: (2h, 2w), about +1 on it and -1 off it."""
-        known = self._anchor if self._recent is None else self._recent.mix(self._anchor, self._anchor_weight)
-        gram = known.gram.clone()
-        diagonal = gram.diagonal()
-        diagonal += RIDGE * diagonal.mean()
-        weights = torch.cholesky_solve(known.moment[:, None], torch.linalg.cholesky(gram))
+        if self._recent is None:
+            return self.respond_as_shown(grid)
+        weights = self._recent.mix(self._anchor, self._anchor_weight).solve()
         return (grid.vectors @ weights).view(grid.grid_hw)
+
+    def respond_as_shown(self, grid: AppearanceGrid) -> Tensor:
+        """As `respond`, by what the user showed alone."""
+        return (grid.vectors @ self._anchor_weights).view(grid.grid_hw)

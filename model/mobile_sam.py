@@ -10,6 +10,8 @@ from .mask_decoder import SINGLE_MASK, MaskDecoder
 from .prompt_encoder import PADDING, PromptEncoder
 from .tiny_vit import PATCH_PX, TinyVitEncoder
 
+EDGE_WEIGHT = 0.5  # of the first stage beside the second in the detail features
+
 
 class MobileSam(nn.Module):
     """The networks without any state of their own: the same input gives the same output, in any order."""
@@ -41,6 +43,16 @@ class MobileSam(nn.Module):
         """Image embedding (B, 256, H/16, W/16) of preprocessed pixels (B, 3, H, W)."""
         embedding: Tensor = self.image_encoder(pixels)
         return embedding
+
+    def encode_for_tracking(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """The image embedding, and detail (B, 192, H/8, W/8): what its first two stages saw, at unit length.
+
+        The second stage tells parts apart that the image embedding blurs; the first adds edges and colour.
+        """
+        embedding, stages = self.encode_stages(pixels)
+        edges = functional.normalize(functional.avg_pool2d(stages[0], 2))
+        parts = functional.normalize(stages[1])
+        return embedding, functional.normalize(torch.cat([parts, EDGE_WEIGHT * edges], dim=1))
 
     def encode_stages(self, pixels: Tensor) -> tuple[Tensor, list[Tensor]]:
         """The image embedding and the encoder's stages: strides 4, 8, 16, 16; channels 64, 128, 160, 320."""

@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from .types import RgbImage
 
 FLOW_LONG_SIDE_PX = 512  # DIS on two cores: about 4 ms at this size
+GRAY_TOLERANCE = 12.0  # gray levels by which a moved pixel may differ and still be the same thing
+CUT_AGREEMENT = 0.2  # mean agreement below which two frames do not show one scene
+
 SoftMask = NDArray[np.float32]  # (h, w), 0..1
 
 
@@ -19,16 +22,22 @@ class Motion:
     """Backward flow: the pixel at x now was at x + flow(x) in the previous frame."""
 
     flow: NDArray[np.float32]  # (h, w, 2) px of its own grid, x then y
+    agreement: SoftMask  # (h, w), how much the previous frame, moved, looks like this one
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the two frames show different scenes: no flow explains one by the other."""
+        return float(self.agreement.mean()) < CUT_AGREEMENT
 
     def warp(self, soft: SoftMask) -> SoftMask:
         """Move a soft mask (h, w) of the previous frame, any size, to where it is now."""
         height, width = soft.shape
         flow_h, flow_w = self.flow.shape[:2]
         flow = cv2.resize(self.flow, (width, height), interpolation=cv2.INTER_LINEAR)
-        columns, rows = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
-        from_x = columns + flow[..., 0] * np.float32(width / flow_w)
-        from_y = rows + flow[..., 1] * np.float32(height / flow_h)
-        moved: SoftMask = cv2.remap(soft, from_x, from_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        flow *= np.array([width / flow_w, height / flow_h], np.float32)
+        moved: SoftMask = cv2.remap(
+            soft, _pixels(height, width) + flow, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        )
         return moved
 
 
@@ -46,7 +55,8 @@ class MotionEstimator:
         previous, self._previous = self._previous, gray
         if previous is None or previous.shape != gray.shape:
             return None
-        return Motion(self._dis.calc(gray, previous, None))
+        flow = self._dis.calc(gray, previous, None)
+        return Motion(flow, _agreement(gray, previous, flow))
 
 
 def _small_gray(image: RgbImage) -> NDArray[np.uint8]:
@@ -55,3 +65,20 @@ def _small_gray(image: RgbImage) -> NDArray[np.uint8]:
     height, width = (max(16, round(side * scale)) for side in gray.shape)
     small: NDArray[np.uint8] = cv2.resize(gray, (width, height), interpolation=cv2.INTER_AREA)
     return small
+
+
+def _agreement(gray: NDArray[np.uint8], previous: NDArray[np.uint8], flow: NDArray[np.float32]) -> SoftMask:
+    """How much each pixel looks like where it came from: 0 different or from outside."""
+    came_from = _pixels(*gray.shape) + flow
+    moved = cv2.remap(previous, came_from, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    difference = cv2.blur(cv2.absdiff(gray, moved).astype(np.float32), (5, 5))
+    limit_xy = np.array([gray.shape[1] - 1, gray.shape[0] - 1], np.float32)
+    inside = ((came_from >= 0) & (came_from <= limit_xy)).all(axis=2)
+    agreement: SoftMask = np.exp(-np.square(difference / GRAY_TOLERANCE)) * inside
+    return agreement
+
+
+def _pixels(height: int, width: int) -> NDArray[np.float32]:
+    """Every pixel's own place (h, w, 2), x then y."""
+    columns, rows = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+    return np.dstack([columns, rows])

@@ -61,10 +61,10 @@ class Predictor:
             ValueError: the image has another shape or dtype.
         """
         original_hw = _checked_hw(image)
-        features, stages = self.model.encode_stages(self.preprocess(image))
+        features, detail = self.model.encode_for_tracking(self.preprocess(image))
         resized_hw = resized_hw_for(original_hw, self.size)
         input_hw = self.input_hw_for(original_hw)
-        return ImageEmbedding(features, original_hw, resized_hw, input_hw, detail=stages[1])
+        return ImageEmbedding(features, original_hw, resized_hw, input_hw, detail)
 
     def decode(
         self,

@@ -10,9 +10,10 @@ from torch import Tensor
 
 from .geometry import scale_box
 from .motion import SoftMask
-from .types import BoolMask, ImageEmbedding
+from .types import BoolMask, ImageEmbedding, Prompt
 
 LOW_RES_PX = 4  # one low-res pixel covers 4x4 px of the model input
+BOX_MARGIN_PX = 2  # low-res px by which a mask may reach over its box
 LESSER_PART = 0.2  # of the largest part's area: smaller parts are noise and do not widen the box
 
 
@@ -59,6 +60,21 @@ def box_of_soft(soft: SoftMask, embedding: ImageEmbedding) -> NDArray[np.float32
     right, bottom = left + parts[:, cv2.CC_STAT_WIDTH], top + parts[:, cv2.CC_STAT_HEIGHT]
     box = LOW_RES_PX * np.array([left.min(), top.min(), right.max(), bottom.max()], np.float32)
     return scale_box(box, embedding.resized_hw, embedding.original_hw)
+
+
+def box_in_low_res(prompt: Prompt, embedding: ImageEmbedding) -> NDArray[np.float32]:
+    """A box prompt (4,) in px of the low-res grid."""
+    assert prompt.box_xyxy is not None
+    return scale_box(prompt.box_xyxy, embedding.original_hw, embedding.resized_hw) / np.float32(LOW_RES_PX)
+
+
+def inside_box(box_xyxy: NDArray[np.float32], hw: tuple[int, ...]) -> SoftMask:
+    """1 inside a box (4,) px and a little around it, else 0, as (h, w)."""
+    inside = np.zeros(hw, np.float32)
+    left, top = (max(0, int(side) - BOX_MARGIN_PX) for side in box_xyxy[:2])
+    right, bottom = (int(side) + BOX_MARGIN_PX + 1 for side in box_xyxy[2:])
+    inside[top:bottom, left:right] = 1
+    return inside
 
 
 def to_original(soft: SoftMask, embedding: ImageEmbedding) -> BoolMask:

@@ -1,17 +1,17 @@
 """Previous masks become the next prompts: objects followed from frame to frame without a video model.
 
 Per frame and object: an appearance map (ridge regression on the encoder's features) and the previous mask
-moved by optical flow say together where the object is; the mask decoder, prompted with that as box and mask logits,
-draws it; the best of its candidates is mixed with the map; the result teaches the appearance memory.
-docs/propagation.md tells what each part is worth.
+moved by optical flow say together where the object is; the mask decoder, prompted with that as box and mask
+logits, draws it; the best of its candidates is mixed with the map; the result teaches the appearance memory.
+An object that is not seen is searched for by its looks over the whole picture. docs/propagation.md tells what
+each part is worth.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -19,8 +19,19 @@ from numpy.typing import NDArray
 from .appearance import AppearanceGrid, AppearanceMemory, gather_evidence
 from .errors import PromptError
 from .motion import Motion, MotionEstimator, SoftMask
+from .outlook import Outlook, OutlookSettings, background_of, look_ahead, search
 from .predictor import Predictor
-from .soft_masks import box_of_soft, cell_means, low_res_of, resize_soft, soft_iou, stability_of, to_original
+from .soft_masks import (
+    box_in_low_res,
+    box_of_soft,
+    cell_means,
+    inside_box,
+    low_res_of,
+    resize_soft,
+    soft_iou,
+    stability_of,
+    to_original,
+)
 from .types import BoolMask, ImageEmbedding, ObjectMask, Prompt, RgbImage, TrackState, box_of_mask
 
 
@@ -28,29 +39,36 @@ from .types import BoolMask, ImageEmbedding, ObjectMask, Prompt, RgbImage, Track
 class TrackerSettings:
     """The tracker's constants; docs/propagation.md has a measured row for each that matters."""
 
-    response_gain: float = 6.0  # appearance response to probability: sigmoid(gain * response)
-    warped_share: float = 0.3  # of the flow-warped previous mask in the map
-    decoder_share: float = 0.6  # of the mask decoder in the final mask, the rest is the map
-    reach_cells: int = 4  # how far from the warped mask the object may be, in 16 px cells
+    outlook: OutlookSettings = OutlookSettings()  # noqa: RUF009
+    decoder_share: float = 0.5  # of the mask decoder in the final mask inside the box, the rest is the map
     predicted_iou_share: float = 0.1  # of the decoder's own guess in choosing a candidate
     least_agreement: float = 0.25  # soft IoU of candidate and map below which the map alone is the mask
-    learning_rate: float = 0.1
-    anchor_weight: float = 0.5
+    found_agreement: float = 0.5  # the same for an object that was searched for: less is not a find
+    found_predicted_iou: float = 0.6  # likewise
+    learning_rate: float = 0.1  # of a new frame in the appearance memory
+    anchor_weight: float = 0.5  # of what the user showed in the appearance memory
+    lost_after_s: float = 1.0  # unseen for longer, an occluded object is lost
+    sure_quality: float = 0.6  # from here on an uncertain track is tracked again
+    unsure_quality: float = 0.4  # below, a tracked one becomes uncertain
 
 
 # The single mask and the three candidates from box + mask logits, and the single mask from the box alone,
 # which the logits' own errors cannot sway.
 CANDIDATES = ((0, 0), (0, 1), (0, 2), (0, 3), (1, 0))
 PROMPTED_LOGIT = 6.0  # a sure map as mask logits
+DOUBT_GAIN = 10.0  # anchor response to the chance that a cell left out is the object after all
 
 
 @dataclass(slots=True, eq=False)
 class _Track:
-    """One object's life: its looks and where it was."""
+    """One object's life: its looks, where it was, what is known not to be it, and how it fares."""
 
     object_id: int
     memory: AppearanceMemory
     soft: SoftMask  # (4h, 4w) on the decoder's low-res grid
+    background: SoftMask  # (4h, 4w), 1 where the picture is known to be something else
+    state: TrackState
+    seen_s: float  # media time when it was last seen
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,15 +76,23 @@ class _Found:
     """One object on one frame, before it is made a full-size mask."""
 
     soft: SoftMask  # (4h, 4w)
-    predicted_iou: float
-    agreement: float  # soft IoU of the decoder's mask and the map
+    predicted_iou: float = 0.0
+    agreement: float = 0.0  # soft IoU of the decoder's mask and the map
+
+    @property
+    def is_seen(self) -> bool:
+        return bool((self.soft > 0.5).any())
+
+    @property
+    def quality(self) -> float:
+        return min(1.0, max(0.0, self.predicted_iou * self.agreement)) if self.is_seen else 0.0
 
 
 class Tracker:
     """Follows objects from their prompts; pure computation, one call per frame in order of time.
 
     Args:
-        predictor: encodes the frames and decodes the prompts.
+        predictor: decodes the prompts; the caller encodes the frames with the same.
         settings: the constants of the method.
     """
 
@@ -98,6 +124,7 @@ class Tracker:
         image: RgbImage,
         embedding: ImageEmbedding,
         prompts: Sequence[Prompt] = (),
+        time_s: float = 0.0,
     ) -> tuple[ObjectMask, ...]:
         """Masks of all objects on the next frame, in order of object_id.
 
@@ -105,88 +132,115 @@ class Tracker:
             image: (H, W, 3) uint8 RGB, the frame itself, for optical flow.
             embedding: the same frame encoded.
             prompts: objects that the user shows on this frame; a known id is corrected, a new one begins.
+            time_s: media time of the frame; tells an occluded object from a lost one.
 
         Raises:
             PromptError: a prompt lies beside the picture, or two prompts name one object.
         """
         _check_prompts(prompts, embedding.original_hw)
         motion = self._motion.step(image)
-        shown = {prompt.object_id: prompt for prompt in prompts}
         grid = AppearanceGrid.of(embedding)
-        followed = [track for object_id, track in sorted(self._tracks.items()) if object_id not in shown]
-        masks = self._follow(followed, grid, motion, embedding)
-        masks += [self._show(prompt, grid, embedding) for prompt in shown.values()]
+        shown = {prompt.object_id: prompt for prompt in prompts}
+        known = [self._tracks[object_id] for object_id in self.object_ids]
+        outlooks = {track.object_id: self._look_ahead(track, grid, motion) for track in known}
+        followed = [track for track in known if track.object_id not in shown]
+        masks = self._follow(followed, outlooks, grid, embedding, time_s)
+        for prompt in shown.values():
+            masks.append(self._show(prompt, outlooks.get(prompt.object_id), grid, embedding, time_s))
         return tuple(sorted(masks, key=lambda mask: mask.object_id))
 
-    def _show(self, prompt: Prompt, grid: AppearanceGrid, embedding: ImageEmbedding) -> ObjectMask:
+    def _look_ahead(self, track: _Track, grid: AppearanceGrid, motion: Motion | None) -> Outlook:
+        unseen = not (track.soft > 0.5).any()
+        if unseen or motion is None or motion.is_cut or motion.warp(track.soft).max() <= 0.5:
+            return search(track.memory, grid, track.soft.shape, self._settings.outlook)
+        return look_ahead(track.memory, grid, motion, track.soft, track.background, self._settings.outlook)
+
+    def _show(
+        self,
+        prompt: Prompt,
+        outlook: Outlook | None,
+        grid: AppearanceGrid,
+        embedding: ImageEmbedding,
+        time_s: float,
+    ) -> ObjectMask:
         """Begin or correct a track where the user points."""
         if prompt.mask is not None:
             found = _Found(low_res_of(prompt.mask, embedding), predicted_iou=1.0, agreement=1.0)
         else:
-            found = self._decode_shown(prompt, embedding)
-        evidence = gather_evidence(grid, cell_means(found.soft, grid.grid_hw))
+            found = self._decode_shown(prompt, outlook, embedding)
+        anchor = gather_evidence(grid, cell_means(found.soft, grid.grid_hw))
         track = self._tracks.get(prompt.object_id)
         if track is None:
-            memory = AppearanceMemory(evidence, self._settings.learning_rate, self._settings.anchor_weight)
-            self._tracks[prompt.object_id] = _Track(prompt.object_id, memory, found.soft)
+            memory = AppearanceMemory(anchor, self._settings.learning_rate, self._settings.anchor_weight)
         else:
-            track.memory.add_anchor(evidence)
-            track.soft = found.soft
-        return _object_mask(prompt.object_id, found, embedding, prompt.mask)
+            memory = track.memory
+            memory.add_anchor(anchor)
+        self._tracks[prompt.object_id] = _Track(
+            object_id=prompt.object_id,
+            memory=memory,
+            soft=found.soft,
+            background=background_of(found.soft),
+            state=TrackState.TRACKED,
+            seen_s=time_s,
+        )
+        return _object_mask(self._tracks[prompt.object_id], found, embedding, prompt.mask)
 
-    def _decode_shown(self, prompt: Prompt, embedding: ImageEmbedding) -> _Found:
-        """The mask of what the user points at: a lone point is ambiguous, so the best of three is taken."""
-        ambiguous = prompt.box_xyxy is None and len(prompt.points_xy) == 1
+    def _decode_shown(self, prompt: Prompt, outlook: Outlook | None, embedding: ImageEmbedding) -> _Found:
+        """The mask of what the user points at.
+
+        Clicks on a known object correct the mask it would have had. A lone click on a new one is ambiguous (a
+        wheel or its car?), so the best of three candidates is taken.
+        """
+        only_points = prompt.box_xyxy is None
+        if only_points and outlook is not None and (outlook.soft_map > 0.5).any():
+            prompt = replace(prompt, low_res_logits=_logits_of(outlook.soft_map))
+        ambiguous = only_points and len(prompt.points_xy) == 1 and prompt.low_res_logits is None
         prediction = self._predictor.decode(embedding, [prompt], multimask_output=ambiguous)
         best = int(prediction.predicted_iou[0].argmax())
         soft = torch.sigmoid(prediction.low_res_logits[0, best]).cpu().numpy()
         return _Found(soft, float(prediction.predicted_iou[0, best]), agreement=1.0)
 
     def _follow(
-        self, tracks: Sequence[_Track], grid: AppearanceGrid, motion: Motion | None, embedding: ImageEmbedding
+        self,
+        tracks: Sequence[_Track],
+        outlooks: dict[int, Outlook],
+        grid: AppearanceGrid,
+        embedding: ImageEmbedding,
+        time_s: float,
     ) -> list[ObjectMask]:
         """Find known objects on a new frame; one decoder call for all of them."""
-        maps = [self._map(track, grid, motion) for track in tracks]
-        found = self._decode_maps(maps, embedding)
-        for track, one in zip(tracks, found, strict=True):
-            track.soft = one.soft
-            if (one.soft > 0.5).any():
-                track.memory.learn(gather_evidence(grid, cell_means(one.soft, grid.grid_hw)))
-        return [_object_mask(t.object_id, one, embedding) for t, one in zip(tracks, found, strict=True)]
+        ahead = [outlooks[track.object_id] for track in tracks]
+        masks = []
+        for track, outlook, found in zip(tracks, ahead, self._decode(ahead, embedding), strict=True):
+            self._update(track, outlook, found, grid, time_s)
+            masks.append(_object_mask(track, found, embedding))
+        return masks
 
-    def _map(self, track: _Track, grid: AppearanceGrid, motion: Motion | None) -> SoftMask:
-        """Where the object should be: its looks near its warped previous mask, mixed with that mask."""
-        settings = self._settings
-        height, width = track.soft.shape
-        looks = torch.sigmoid(settings.response_gain * track.memory.respond(grid)).cpu().numpy()
-        looks = resize_soft(looks, (height, width))
-        if motion is None:
-            return looks
-        warped = motion.warp(track.soft)
-        near = _nearby(warped, 4 * settings.reach_cells)
-        blended: SoftMask = (1 - settings.warped_share) * looks * near + settings.warped_share * warped
-        return blended
-
-    def _decode_maps(self, maps: Sequence[SoftMask], embedding: ImageEmbedding) -> list[_Found]:
-        boxes = [box_of_soft(soft, embedding) for soft in maps]
+    def _decode(self, outlooks: Sequence[Outlook], embedding: ImageEmbedding) -> list[_Found]:
+        boxes = [box_of_soft(outlook.soft_map, embedding) for outlook in outlooks]
         seen = [i for i, box in enumerate(boxes) if box is not None]
-        found = [_Found(soft * 0, predicted_iou=0.0, agreement=0.0) for soft in maps]
+        found = [_Found(np.zeros_like(outlook.soft_map)) for outlook in outlooks]
         if not seen:
             return found
-        prompts = [_prompt_pair(box, maps[i]) for i in seen if (box := boxes[i]) is not None]
-        prediction = self._predictor.decode_all(embedding, [prompt for pair in prompts for prompt in pair])
+        pairs = [_prompt_pair(box, outlooks[i].soft_map) for i in seen if (box := boxes[i]) is not None]
+        prediction = self._predictor.decode_all(embedding, [prompt for pair in pairs for prompt in pair])
         softs = torch.sigmoid(prediction.low_res_logits).cpu().numpy()
         softs = softs.reshape(len(seen), 2, *softs.shape[1:])
         ious = prediction.predicted_iou.cpu().numpy().reshape(len(seen), 2, -1)
-        for i, candidates, predicted_iou in zip(seen, softs, ious, strict=True):
-            found[i] = self._choose(maps[i], candidates, predicted_iou)
+        for i, pair, candidates, predicted_iou in zip(seen, pairs, softs, ious, strict=True):
+            inside = inside_box(box_in_low_res(pair[0], embedding), outlooks[i].soft_map.shape)
+            found[i] = self._choose(outlooks[i], inside, candidates, predicted_iou)
         return found
 
     def _choose(
-        self, soft_map: SoftMask, candidates: NDArray[np.float32], predicted_iou: NDArray[np.float32]
+        self,
+        outlook: Outlook,
+        inside: SoftMask,
+        candidates: NDArray[np.float32],
+        predicted_iou: NDArray[np.float32],
     ) -> _Found:
         """The candidate of (2, 4, 4h, 4w) that agrees best with the map, mixed with the map."""
-        settings = self._settings
+        settings, soft_map = self._settings, outlook.soft_map
         agreements = [soft_iou(candidates[which], soft_map) for which in CANDIDATES]
         totals = [
             agreement + settings.predicted_iou_share * float(predicted_iou[which])
@@ -194,47 +248,76 @@ class Tracker:
         ]
         best = int(np.argmax(totals))
         guess, agreement = float(predicted_iou[CANDIDATES[best]]), agreements[best]
+        if outlook.is_search and (
+            agreement < settings.found_agreement or guess < settings.found_predicted_iou
+        ):
+            return _Found(np.zeros_like(soft_map))
         if agreement < settings.least_agreement:
             return _Found(soft_map, guess, agreement)
-        share = settings.decoder_share
+        # The decoder speaks for the inside of its box only; a part seen beyond an occluder is the map's.
+        share = settings.decoder_share * inside
         return _Found(share * candidates[CANDIDATES[best]] + (1 - share) * soft_map, guess, agreement)
+
+    def _update(
+        self, track: _Track, outlook: Outlook, found: _Found, grid: AppearanceGrid, time_s: float
+    ) -> None:
+        """Remember where the object was and what it looked like, as far as that is sure."""
+        track.soft = found.soft
+        track.state = self._next_state(track, found, time_s)
+        as_shown = track.memory.respond_as_shown(grid)
+        other = resize_soft(as_shown.cpu().numpy(), found.soft.shape) < 0
+        track.background = np.maximum(outlook.background, other) * background_of(found.soft)
+        if not found.is_seen:
+            return
+        track.seen_s = time_s
+        share = cell_means(found.soft, grid.grid_hw).to(as_shown.device)
+        known = cell_means(track.background, grid.grid_hw).to(as_shown.device)
+        # A cell left out that looks as the user showed the object may be a part come back from behind
+        # something: it is not taught as background, unless it is known to be something else.
+        looks_like_it = torch.sigmoid(DOUBT_GAIN * (as_shown * (1 - known) - known))
+        trust = (2 * share - 1).abs() * (1 - (1 - share) * looks_like_it)
+        track.memory.learn(gather_evidence(grid, share, trust))
+
+    def _next_state(self, track: _Track, found: _Found, time_s: float) -> TrackState:
+        """The state with hysteresis, so that it does not flicker about a threshold."""
+        settings = self._settings
+        if not found.is_seen:
+            lost = time_s - track.seen_s > settings.lost_after_s
+            return TrackState.LOST if lost else TrackState.OCCLUDED
+        was_sure = track.state is TrackState.TRACKED
+        needed = settings.unsure_quality if was_sure else settings.sure_quality
+        return TrackState.TRACKED if found.quality >= needed else TrackState.UNCERTAIN
 
 
 def _check_prompts(prompts: Sequence[Prompt], original_hw: tuple[int, int]) -> None:
     ids = [prompt.object_id for prompt in prompts]
     if len(set(ids)) < len(ids):
-        raise PromptError(
-            f"two prompts for one object on one frame: object ids {ids}; merge them into one prompt"
-        )
+        raise PromptError(f"two prompts for one object on one frame, ids {ids}: merge them into one prompt")
     for prompt in prompts:
         prompt.check_inside(original_hw)
 
 
-def _nearby(soft: SoftMask, reach_px: int) -> SoftMask:
-    """1 within `reach_px` of the mask, falling off smoothly to 0."""
-    kernel = np.ones((2 * reach_px + 1, 2 * reach_px + 1), np.uint8)
-    grown = cv2.dilate((soft > 0.3).astype(np.float32), kernel)
-    near: SoftMask = cv2.GaussianBlur(grown, (0, 0), reach_px / 2)
-    return near
+def _logits_of(soft_map: SoftMask) -> NDArray[np.float32]:
+    """A map (4h, 4w), 0..1, as mask logits (1, 4h, 4w)."""
+    logits: NDArray[np.float32] = ((2 * soft_map - 1) * PROMPTED_LOGIT)[None]
+    return logits
 
 
 def _prompt_pair(box_xyxy: NDArray[np.float32], soft_map: SoftMask) -> tuple[Prompt, Prompt]:
-    logits = ((2 * soft_map - 1) * PROMPTED_LOGIT)[None]
-    return Prompt(1, box_xyxy=box_xyxy, low_res_logits=logits), Prompt(1, box_xyxy=box_xyxy)
+    with_map = Prompt(1, box_xyxy=box_xyxy, low_res_logits=_logits_of(soft_map))
+    return with_map, Prompt(1, box_xyxy=box_xyxy)
 
 
 def _object_mask(
-    object_id: int, found: _Found, embedding: ImageEmbedding, exact: BoolMask | None = None
+    track: _Track, found: _Found, embedding: ImageEmbedding, exact: BoolMask | None = None
 ) -> ObjectMask:
     mask = to_original(found.soft, embedding) if exact is None else exact
-    seen = bool(mask.any())
-    quality = min(1.0, max(0.0, found.predicted_iou * found.agreement)) if seen else 0.0
     return ObjectMask(
-        object_id=object_id,
+        object_id=track.object_id,
         mask=mask,
         box_xyxy=box_of_mask(mask),
         predicted_iou=found.predicted_iou,
         stability_score=stability_of(found.soft),
-        state=TrackState.LOST if not seen else TrackState.TRACKED if quality >= 0.5 else TrackState.UNCERTAIN,
-        quality=quality,
+        state=track.state,
+        quality=found.quality,
     )

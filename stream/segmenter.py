@@ -23,7 +23,9 @@ class Segmenter:
         schedule: when each object is shown; a prompt is applied to the first frame at or after its time.
     """
 
-    def __init__(self, predictor: Predictor, tracker: Tracker, schedule: Sequence[ScheduledPrompt] = ()) -> None:
+    def __init__(
+        self, predictor: Predictor, tracker: Tracker, schedule: Sequence[ScheduledPrompt] = ()
+    ) -> None:
         self._predictor = predictor
         self._tracker = tracker
         self._waiting = deque(sorted(schedule, key=lambda scheduled: scheduled.time_s))
@@ -38,7 +40,7 @@ class Segmenter:
         started_ns = time.monotonic_ns()
         embedding = self._predictor.encode(frame.image)
         encoded_ns = time.monotonic_ns()
-        objects = self._tracker.step(frame.image, embedding, self._due(frame))
+        objects = self._tracker.step(frame.image, embedding, self._due(frame), frame.time_s)
         done_ns = time.monotonic_ns()
         return FrameResult(
             frame=frame,

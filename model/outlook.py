@@ -1,0 +1,98 @@
+"""Where an object should be on a new frame, before the mask decoder is asked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .appearance import AppearanceGrid, AppearanceMemory
+from .motion import Motion, SoftMask
+from .soft_masks import resize_soft
+
+EDGE_PX = 3  # low-res px around the object in which flow is too coarse to tell what is background
+CELL_PX = 4  # low-res px per 16 px cell of the model input
+
+
+@dataclass(frozen=True, slots=True)
+class OutlookSettings:
+    """Constants of the map."""
+
+    response_gain: float = 6.0  # appearance response to probability: sigmoid(gain * response)
+    warped_share: float = 0.3  # of the flow-warped previous mask in the map
+    reach_cells: int = 4  # how far from the warped mask the object may be, in 16 px cells
+    background_weight: float = 0.7  # how much known background outweighs looking like the object
+    search_margin: float = 0.25  # more response than 0 that a search over the whole picture asks for
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outlook:
+    """What appearance and motion say together."""
+
+    soft_map: SoftMask  # (4h, 4w), where the object should be
+    background: SoftMask  # (4h, 4w), what of this frame is known to be something else
+    is_search: bool  # True if motion had no say: the object was unseen, or the scene was cut
+
+
+def look_ahead(
+    memory: AppearanceMemory,
+    grid: AppearanceGrid,
+    motion: Motion,
+    soft: SoftMask,
+    background: SoftMask,
+    settings: OutlookSettings,
+) -> Outlook:
+    """The object's looks near its warped previous mask, but not on known background, mixed with that mask.
+
+    Args:
+        memory: the object's looks.
+        grid: the new frame's vectors.
+        motion: from the previous frame to the new one.
+        soft: (4h, 4w), the object on the previous frame.
+        background: (4h, 4w), what of the previous frame was known to be something else.
+        settings: the constants.
+    """
+    size: tuple[int, int] = (soft.shape[0], soft.shape[1])
+    looks = _probability(memory.respond(grid), settings.response_gain, size)
+    warped = motion.warp(soft)
+    background = motion.warp(background) * resize_soft(motion.agreement, size)
+    looks = looks * (1 - settings.background_weight * background) * _near(warped, settings.reach_cells)
+    soft_map: SoftMask = (1 - settings.warped_share) * looks + settings.warped_share * warped
+    return Outlook(soft_map, background, is_search=False)
+
+
+def search(
+    memory: AppearanceMemory, grid: AppearanceGrid, low_res_hw: tuple[int, ...], settings: OutlookSettings
+) -> Outlook:
+    """The one region of the whole picture that looks most like the object; an empty map where none does."""
+    size = (low_res_hw[0], low_res_hw[1])
+    looks = _probability(memory.respond(grid) - settings.search_margin, settings.response_gain, size)
+    _, regions = cv2.connectedComponents((looks > 0.5).astype(np.uint8))
+    likeness = np.bincount(regions.ravel(), weights=looks.ravel())
+    likeness[0] = 0  # region 0 is the rest of the picture
+    region = (regions == likeness.argmax()) & (regions > 0)
+    return Outlook(looks * region, np.zeros(size, np.float32), is_search=True)
+
+
+def background_of(soft: SoftMask) -> SoftMask:
+    """1 where the picture is surely something else than the object, up to its edge."""
+    kernel = np.ones((2 * EDGE_PX + 1, 2 * EDGE_PX + 1), np.uint8)
+    beyond: NDArray[np.bool_] = cv2.dilate(soft, kernel) < 0.5
+    return beyond.astype(np.float32)
+
+
+def _probability(response: Tensor, gain: float, size: tuple[int, int]) -> SoftMask:
+    return resize_soft(torch.sigmoid(gain * response).cpu().numpy(), size)
+
+
+def _near(warped: SoftMask, reach_cells: int) -> SoftMask:
+    """1 within reach of the warped mask, falling off smoothly to 0."""
+    reach_px = CELL_PX * reach_cells
+    kernel = np.ones((2 * reach_px + 1, 2 * reach_px + 1), np.uint8)
+    grown = cv2.dilate((warped > 0.3).astype(np.float32), kernel)
+    near: SoftMask = cv2.GaussianBlur(grown, (0, 0), reach_px / 2)
+    return near
