@@ -91,7 +91,7 @@ queue:
         ("connect_timeout_s: .nan\n", ":1: connect_timeout_s: expected a number, got nan"),
         ("source: [a]\n", ":1: source: expected text or a whole number, got a list"),
         ("source_options: video_size\n", ":1: source_options: expected settings as 'key: value'"),
-        ("source_options:\n  video_size: [1, 2]\n", ":2: source_options.video_size: expected text or a whole"),
+        ("source_options:\n  video_size: [1, 2]\n", ":2: source_options.video_size: expected text or"),
         ("source: 2001-02-03\n", ":1: source: expected text or a whole number, got 2001-02-03"),
         ("source: a\nsource: b\n", ":2: source: this key occurs twice"),
         ("model:\n  size: 512\n  size: 512\n", ":3: model.size: this key occurs twice"),
