@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from maskstream.model.errors import InputError, MaskstreamError
 
+from .cli_eval_options import EVAL_EXAMPLES, add_eval_options, eval_request
 from .config import load_config, preset_names
 from .console import EXIT_BROKEN, EXIT_INPUT, EXIT_INTERRUPTED, say, say_error
 
@@ -59,6 +60,11 @@ def build_parser() -> argparse.ArgumentParser:
     _add_run_options(run)
     weights = commands.add_parser("weights", help="list, fetch and verify model weights")
     _add_weights_commands(weights)
+    evaluation = commands.add_parser(
+        "eval", help="score masks against a known truth", epilog=EVAL_EXAMPLES, formatter_class=raw
+    )
+    add_eval_options(evaluation)
+    evaluation.set_defaults(command=_eval)
     doctor = commands.add_parser("doctor", help="what this machine has, and what a run would use")
     doctor.add_argument("--json", action="store_true", help="print one JSON object")
     doctor.set_defaults(command=_doctor)
@@ -70,6 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         options = build_parser().parse_args(arguments)
+        options.arguments = arguments
         return int(options.command(options))
     except MaskstreamError as error:
         if "--json" in arguments:
@@ -136,6 +143,12 @@ def _weights(options: argparse.Namespace) -> int:
     from .cli_weights import weights_command
 
     return weights_command(options.action, getattr(options, "name", None))
+
+
+def _eval(options: argparse.Namespace) -> int:
+    from .cli_eval import eval_command
+
+    return eval_command(eval_request(options, options.arguments))
 
 
 def _doctor(options: argparse.Namespace) -> int:

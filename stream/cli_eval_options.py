@@ -1,0 +1,98 @@
+"""What may be written after `maskstream eval`. Nothing heavy is imported here."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from maskstream.model.errors import ConfigError
+
+EVAL_EXAMPLES = """\
+datasets:  JPEGImages/480p/SEQUENCE/*.jpg with Annotations/480p/SEQUENCE/*.png: DAVIS layout, any objects
+stills:    images/*/X.jpg with outlines in labels/*/X.txt: YOLO-seg layout, such as coco128-seg
+scores:    J, F and J&F as DAVIS defines them; docs/evaluation.md explains every figure
+
+examples:
+  maskstream eval DAVIS --sequences DAVIS/ImageSets/2017/val.txt --out scores
+  maskstream eval DAVIS --seed box --size 512 --json
+  maskstream eval --stills coco128-seg
+
+exit codes: 0 all was scored; 1 it broke off; 2 it could not be started; 130 stopped by Ctrl-C
+"""
+_LEAST_FRAMES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class EvalRequest:
+    """What to score, how, and where to."""
+
+    dataset: Path | None
+    stills: Path | None
+    sequences: Path | None  # a list of names
+    resolution: str | None  # the folder below JPEGImages
+    max_frames: int | None  # of each sequence; with stills: pictures
+    seed: Literal["mask", "box", "click"]
+    weights: str | None
+    device: str
+    size: int
+    workers: int
+    out: Path | None
+    fit_quality: Path | None
+    as_json: bool
+    command: str  # as it was typed
+
+    def __post_init__(self) -> None:
+        if self.dataset is None and self.stills is None:
+            raise ConfigError("nothing to score: name a DATASET in DAVIS layout, or give --stills DIR")
+        if self.dataset is None and self.fit_quality:
+            raise ConfigError("--fit-quality learns from tracked masks: name a DATASET in DAVIS layout")
+        if self.workers < 1:
+            raise ConfigError(f"--workers must be at least 1, got {self.workers}")
+        if self.max_frames is not None and self.max_frames < _LEAST_FRAMES:
+            raise ConfigError(f"--max-frames must be at least {_LEAST_FRAMES}, got {self.max_frames}")
+
+
+def add_eval_options(parser: argparse.ArgumentParser) -> None:
+    """All options, each with the name of its field in EvalRequest."""
+    parser.add_argument("dataset", nargs="?", type=Path, metavar="DATASET", help="videos in DAVIS layout")
+    parser.add_argument(
+        "--stills", type=Path, metavar="DIR", help="pictures with outlines, in YOLO-seg layout"
+    )
+    parser.add_argument("--sequences", type=Path, metavar="FILE", help="names of the sequences, one a line")
+    parser.add_argument("--resolution", metavar="NAME", help="the folder below JPEGImages, such as 480p")
+    parser.add_argument(
+        "--seed", choices=("mask", "box", "click"), default="mask", help="how each object is shown"
+    )
+    parser.add_argument(
+        "--max-frames", type=int, metavar="N", help="only the first N frames of each sequence"
+    )
+    parser.add_argument("--weights", metavar="PATH|NAME", help="see maskstream weights list")
+    parser.add_argument(
+        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the networks run"
+    )
+    parser.add_argument(
+        "--size", type=int, choices=(1024, 768, 512), default=1024, help="model input, px: long side"
+    )
+    parser.add_argument("--workers", type=int, default=1, metavar="N", help="sequences scored side by side")
+    parser.add_argument(
+        "--out", type=Path, metavar="DIR", help="figures, masks as PNG, plots, the worst frames"
+    )
+    parser.add_argument(
+        "--fit-quality", type=Path, metavar="FILE.json", help="write a table that calibrates quality"
+    )
+    parser.add_argument("--json", action="store_true", help="print the figures as one JSON object")
+
+
+def eval_request(options: argparse.Namespace, arguments: Sequence[str]) -> EvalRequest:
+    """The request, and the line it came from.
+
+    Raises:
+        ConfigError: options do not go together or are out of range.
+    """
+    given = {name: value for name, value in vars(options).items() if name in EvalRequest.__slots__}
+    command = shlex.join(["maskstream", *arguments])
+    return EvalRequest(**{**given, "as_json": options.json, "command": command})

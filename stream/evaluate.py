@@ -1,0 +1,148 @@
+"""Runs sequences with known masks through the segmenter, frame by frame, and scores what comes out."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .evaluate_data import LabelledSequence, read_labels
+from .evaluate_scores import FrameScore, ObjectScores, SequenceScores, score_frame
+from .evaluate_seeds import Seed, schedule_seeds
+from .mask_sink import label_picture, labels_png, write_whole
+from .picture_source import PictureSource
+from .prompts import ScheduledPrompt
+from .types import Frame, FrameResult
+
+if TYPE_CHECKING:
+    from maskstream.model.predictor import Predictor
+
+FRAME_RATE = Fraction(24)  # DAVIS's
+
+Segment = Callable[[Frame], FrameResult]
+OnFrames = Callable[[int], None]  # takes how many more frames are done
+
+
+MakeSegmenter = Callable[[Sequence[ScheduledPrompt]], Segment]
+"""Begins a new stream whose objects are shown as scheduled. Picklable where several processes are used."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrackerSegmenters:
+    """Makes real segmenters; the networks are loaded once in each process."""
+
+    weights: Path
+    device: str
+    size: int
+
+    def __call__(self, schedule: Sequence[ScheduledPrompt]) -> Segment:
+        """A new tracker on the loaded networks."""
+        from maskstream.model.tracker import Tracker
+
+        from .segmenter import Segmenter
+
+        predictor = _predictor(self.weights, self.device, self.size)
+        return Segmenter(predictor, Tracker(predictor), schedule)
+
+
+@lru_cache(maxsize=1)
+def _predictor(weights: Path, device: str, size: int) -> Predictor:
+    from maskstream.model.predictor import load_predictor
+
+    return load_predictor(weights, device, size)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One sequence and what is to be done with it."""
+
+    sequence: LabelledSequence
+    seed: Seed
+    predictions: Path | None = None  # a folder for this sequence's label pictures
+
+
+def evaluate(
+    jobs: Sequence[Job], make_segmenter: MakeSegmenter, *, workers: int = 1, on_frames: OnFrames | None = None
+) -> Iterator[SequenceScores]:
+    """Scores of each job as it is done, in the order of the jobs.
+
+    Args:
+        jobs: the sequences.
+        make_segmenter: begins each sequence's stream.
+        workers: processes; each holds its own networks and takes its share of the CPU cores.
+        on_frames: told of progress, after each frame or, with several workers, each sequence.
+
+    Raises:
+        StreamBrokenError: a picture is damaged.
+        SinkError: a prediction cannot be written.
+    """
+    advance = on_frames or _ignore
+    if workers == 1:
+        for job in jobs:
+            yield evaluate_sequence(job, make_segmenter, advance)
+        return
+    # Forked processes would share locks that torch's threads hold.
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, spawn, _limit_threads, (workers,)) as pool:
+        work = partial(evaluate_sequence, make_segmenter=make_segmenter)
+        for scores in pool.map(work, jobs):
+            advance(len(scores.encode_ms))
+            yield scores
+
+
+def evaluate_sequence(
+    job: Job, make_segmenter: MakeSegmenter, on_frames: OnFrames | None = None
+) -> SequenceScores:
+    """Run one sequence and score it; its label pictures are written as they come."""
+    advance = on_frames or _ignore
+    sequence = job.sequence
+    segment = make_segmenter(schedule_seeds(sequence, job.seed, FRAME_RATE))
+    scores: dict[int, list[FrameScore]] = {object_id: [] for object_id in sequence.first_frames}
+    times: list[tuple[float, float]] = []
+    with PictureSource(sequence.pictures, source_id=sequence.name, frame_rate=FRAME_RATE) as source:
+        for frame in source:
+            result = segment(frame)
+            times.append((result.encode_ms, result.track_ms))
+            for object_id, score in _score(sequence, result, job.predictions).items():
+                scores[object_id].append(score)
+            advance(1)
+    objects = [
+        ObjectScores(object_id, first, tuple(scores[object_id]))
+        for object_id, first in sequence.first_frames.items()
+    ]
+    encode_ms, track_ms = zip(*times, strict=True)
+    return SequenceScores(sequence.name, tuple(objects), encode_ms, track_ms)
+
+
+def _score(
+    sequence: LabelledSequence, result: FrameResult, predictions: Path | None
+) -> dict[int, FrameScore]:
+    """Scores by object id; none for the first and the last frame, nor before an object's first."""
+    frame = result.frame.index
+    labels = label_picture(result)
+    if predictions:
+        write_whole(predictions / f"{sequence.annotations[frame].stem}.png", labels_png(labels))
+    if not 0 < frame < len(sequence.pictures) - 1:
+        return {}
+    truth = read_labels(sequence.annotations[frame])
+    found = {one.object_id: one for one in result.objects}
+    return {
+        object_id: score_frame(frame, truth == object_id, labels == object_id, found.get(object_id))
+        for object_id, first in sequence.first_frames.items()
+        if frame >= first
+    }
+
+
+def _limit_threads(workers: int) -> None:
+    """Processes with a thread per core each get in one another's way. Torch reads this when it is loaded."""
+    os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // workers))
+
+
+def _ignore(frames: int) -> None:
+    pass
