@@ -96,7 +96,10 @@ def _add_run_options(run: argparse.ArgumentParser) -> None:
     run.add_argument("--weights", metavar="PATH|NAME", help="see maskstream weights list")
     run.add_argument("--device", choices=("auto", "cpu", "cuda"), help="where the networks run")
     run.add_argument(
-        "--size", type=int, choices=(1024, 768, 512), help="model input, px: smaller is faster, coarser"
+        "--size",
+        type=int,
+        metavar="PX",
+        help="long side of the model input: 1024, 768, 512 or any multiple of 16; smaller is faster, coarser",
     )
     run.add_argument("--max-frames", type=int, metavar="N", help="stop after so many frames")
     run.add_argument(

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from maskstream.model.errors import ConfigError
 
-from .settings import AtLeast, SettingError, Settings, build, nearest, override
+from .settings import AtLeast, MultipleOf, SettingError, Settings, build, nearest, override
 from .yaml_lines import dotted, read_yaml
 
 _SUFFIXES = (".yaml", ".yml")
@@ -26,7 +26,8 @@ class ModelConfig(Settings):
         None  # a name of `maskstream weights list`, or a file; None: the first that can be had
     )
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    size: Literal[1024, 768, 512] = 1024  # long side of the model input, px: smaller is faster and coarser
+    # Long side of the model input, px: smaller is faster and coarser. 1024 is what SAM was trained with.
+    size: Annotated[int, MultipleOf(16, 64, 2048)] = 1024
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,25 @@ class AtLeast:
 
     minimum: float
 
+    def complaint(self, value: float) -> str | None:
+        """What is wrong with `value`."""
+        return None if value >= self.minimum else f"must be at least {self.minimum:g}, got {value}"
+
+
+@dataclass(frozen=True, slots=True)
+class MultipleOf:
+    """A whole number's steps and bounds, as in `Annotated[int, MultipleOf(16, 64, 2048)]`."""
+
+    step: int
+    minimum: int
+    maximum: int
+
+    def complaint(self, value: float) -> str | None:
+        """What is wrong with `value`."""
+        if self.minimum <= value <= self.maximum and not value % self.step:
+            return None
+        return f"must be a multiple of {self.step} from {self.minimum} to {self.maximum}, got {value}"
+
 
 class SettingError(Exception):
     """A setting is unknown or has a wrong value; `key_path` says which."""
@@ -128,10 +147,11 @@ def _is_plain(hint: Any, value: object) -> bool:
     return type(value) is hint and (not isinstance(value, float) or math.isfinite(value))
 
 
-def _fit_bounded(hint: Any, bound: AtLeast, value: object, key_path: KeyPath) -> Any:
+def _fit_bounded(hint: Any, bound: AtLeast | MultipleOf, value: object, key_path: KeyPath) -> Any:
     fitted = fit(hint, value, key_path)
-    if fitted < bound.minimum:
-        raise SettingError(key_path, f"must be at least {bound.minimum:g}, got {fitted}")
+    complaint = bound.complaint(fitted)
+    if complaint:
+        raise SettingError(key_path, complaint)
     return fitted
 
 

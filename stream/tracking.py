@@ -22,7 +22,7 @@ def track(
     sinks: Sequence[str] = (),
     weights: str | Path | None = None,
     device: Literal["auto", "cpu", "cuda"] = "auto",
-    size: Literal[1024, 768, 512] = 1024,
+    size: int = 1024,
     max_frames: int | None = None,
 ) -> Iterator[FrameResult]:
     """Results for the frames of a source, as they come; every frame of a file, the newest of a live stream.
@@ -33,7 +33,7 @@ def track(
         sinks: as `--sink`, written beside: "video=out.mp4", "masks=DIR", "zmq=tcp://127.0.0.1:5555".
         weights: a name that `maskstream weights list` shows, or a file.
         device: where the networks run.
-        size: long side of the model input, px.
+        size: long side of the model input, px, a multiple of 16: 1024, 768, 512 or another.
         max_frames: stop after so many.
 
     Raises:

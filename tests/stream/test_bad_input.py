@@ -250,7 +250,7 @@ def test_prompts_that_do_not_fit(refused, folder, prompt, words):
         ("queue:\n  capcity: 3\n", "run.yaml:2: queue.capcity: unknown key, did you mean 'capacity'?"),
         (
             "model:\n  size: big\n",
-            "run.yaml:2: model.size: expected one of 1024, 768, 512, got the text 'big'",
+            "run.yaml:2: model.size: expected a whole number, got the text 'big'",
         ),
     ],
 )

@@ -66,7 +66,7 @@ def test_options_override_the_file(tmp_path):
     [
         ([], "the following arguments are required: COMMAND; see maskstream --help"),
         (["ran"], "invalid choice: 'ran' (choose from"),
-        (["run", "--size", "640"], "argument --size: invalid choice: 640 (choose from 1024, 768, 512)"),
+        (["run", "--size", "500"], "model.size: must be a multiple of 16 from 64 to 2048, got 500"),
         (["run", "--device", "gpu"], "argument --device: invalid choice: 'gpu'"),
         (["run", "--max-frames", "many"], "argument --max-frames: invalid int value: 'many'"),
         (["run", "--max-frames", "0"], "max_frames: must be at least 1, got 0"),

@@ -76,9 +76,10 @@ queue:
         ("queue:\n  capacity: 2.5\n", ":2: queue.capacity: expected a whole number, got 2.5"),
         ("queue:\n  capacity: true\n", ":2: queue.capacity: expected a whole number, got true"),
         ("queue:\n\n  capacity: 0\n", ":3: queue.capacity: must be at least 1, got 0"),
-        ("model:\n  size: 640\n", ":2: model.size: expected one of 1024, 768, 512, got 640"),
-        ("model:\n  size: '512'\n", ":2: model.size: expected one of 1024, 768, 512, got the text '512'"),
-        ("model:\n  size: 512.0\n", ":2: model.size: expected one of 1024, 768, 512, got 512.0"),
+        ("model:\n  size: 500\n", ":2: model.size: must be a multiple of 16 from 64 to 2048, got 500"),
+        ("model:\n  size: 4096\n", ":2: model.size: must be a multiple of 16 from 64 to 2048, got 4096"),
+        ("model:\n  size: '512'\n", ":2: model.size: expected a whole number, got the text '512'"),
+        ("model:\n  size: 512.0\n", ":2: model.size: expected a whole number, got 512.0"),
         ("model:\n  device: gpu\n", ":2: model.device: expected one of auto, cpu, cuda, got the text 'gpu'"),
         ("model: 512\n", ":1: model: expected settings as 'key: value', got 512"),
         ("model:\n", ":1: model: expected settings as 'key: value', got nothing"),
@@ -126,7 +127,7 @@ def test_files_that_cannot_be_read_are_named(tmp_path):
 @pytest.mark.parametrize(
     ("make", "complaint"),
     [
-        (lambda: ModelConfig(size=640), "ModelConfig.size: expected one of 1024, 768, 512, got 640"),
+        (lambda: ModelConfig(size=0), "ModelConfig.size: must be a multiple of 16 from 64 to 2048, got 0"),
         (lambda: QueueConfig(capacity=0), "QueueConfig.capacity: must be at least 1, got 0"),
         (lambda: Config(sinks="video=a.mp4"), "Config.sinks: expected a list"),
         (lambda: load_config(overrides={"max_frames": -1}), "max_frames: must be at least 1, got -1"),
