@@ -57,8 +57,8 @@ def _add_row(table: Table, name: str, figures: Record) -> None:
 def _video_lines(record: Record) -> Iterator[str]:
     yield f"seeded by {record['seed']}; {_number(record['fps'], '.2f')} frames/s without reading and scoring"
     yield (
-        f"object absent on {record['absent_frames']} frames: {_percent(record['absent_empty'])} of them given "
-        f"an empty mask; present on {record['present_frames']}: {_percent(record['falsely_empty'])} so"
+        f"empty masks: {_percent(record['absent_empty'])} of {record['absent_frames']} frames without the "
+        f"object, {_percent(record['falsely_empty'])} of {record['present_frames']} frames with it"
     )
     yield (
         f"quality: expected calibration error {_number(record['ECE'], '.3f')}; refitted, each sequence by "

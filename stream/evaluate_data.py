@@ -18,7 +18,7 @@ from maskstream.model.errors import SourceError
 from numpy.typing import NDArray
 from PIL import Image
 
-from .picture_source import find_pictures, is_picture
+from .picture_source import common_size, find_pictures, is_picture
 
 Labels = NDArray[np.uint16]  # (H, W) object ids, 0 where there is none
 
@@ -142,8 +142,8 @@ def _listed_names(dataset: Path, names_file: Path | None, known: dict[str, Path]
     names = _read_names(names_file)
     missing = [name for name in names if name not in known]
     if missing or not names:
-        what = f"names {missing[0]!r}, which" if missing else "names no sequence that"
-        raise SourceError(f"{names_file} {what} is not in {dataset}; there are: {_listing(sorted(known))}")
+        what = f"names {missing[0]!r}, which is not in {dataset}" if missing else "names no sequence"
+        raise SourceError(f"{names_file} {what}; there are: {_listing(sorted(known))}")
     return names
 
 
@@ -176,11 +176,12 @@ def _sequence(name: str, folder: Path, truth: Path, max_frames: int | None) -> L
 
 def _first_frames(name: str, pictures: Sequence[Path], annotations: Sequence[Path]) -> dict[int, int]:
     """The first frame of each object that is there to be scored: one in the last frame alone is not."""
+    size_wh = common_size(pictures)
     first_frames: dict[int, int] = {}
-    for frame, (picture, annotation) in enumerate(zip(pictures, annotations, strict=True)):
+    for frame, annotation in enumerate(annotations):
         labels = read_labels(annotation)
-        _check_size(picture, annotation, labels)
-        if frame < len(pictures) - 1:
+        _check_size(annotation, labels, size_wh)
+        if frame < len(annotations) - 1:
             for object_id in np.flatnonzero(np.bincount(labels.ravel())).tolist():
                 first_frames.setdefault(object_id, frame)
     first_frames.pop(0, None)
@@ -191,12 +192,11 @@ def _first_frames(name: str, pictures: Sequence[Path], annotations: Sequence[Pat
     return dict(sorted(first_frames.items()))
 
 
-def _check_size(picture: Path, annotation: Path, labels: Labels) -> None:
-    with Image.open(picture) as opened:
-        width, height = opened.size
-    if labels.shape != (height, width):
+def _check_size(annotation: Path, labels: Labels, size_wh: tuple[int, int]) -> None:
+    height, width = labels.shape
+    if (width, height) != size_wh:
         raise SourceError(
-            f"{annotation} is {labels.shape[1]}x{labels.shape[0]} px but {picture} is {width}x{height} px; "
+            f"{annotation} is {width}x{height} px but its frame is {size_wh[0]}x{size_wh[1]} px; "
             "take both from the same resolution"
         )
 

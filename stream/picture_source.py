@@ -87,7 +87,7 @@ class PictureSource(BaseSource):
             SourceError: a picture cannot be read, or has another size than the first.
         """
         self._paths = paths[:max_frames]
-        width, height = _common_size(self._paths)
+        width, height = common_size(self._paths)
         info = StreamInfo(source_id, width, height, 1 / frame_rate, frame_rate, False, len(self._paths))
         super().__init__(info, max_frames=max_frames, realtime=realtime)
 
@@ -119,7 +119,12 @@ def _what_instead(entries: list[Path]) -> str:
     )
 
 
-def _common_size(paths: Sequence[Path]) -> tuple[int, int]:
+def common_size(paths: Sequence[Path]) -> tuple[int, int]:
+    """Width and height in px that all pictures have.
+
+    Raises:
+        SourceError: one has another size, or cannot be read.
+    """
     first = _size(paths[0])
     for path in paths[1:]:
         size = _size(path)
