@@ -65,11 +65,9 @@ def look_ahead(
     return Outlook(soft_map, background, is_search=False)
 
 
-def search(
-    memory: AppearanceMemory, grid: AppearanceGrid, low_res_hw: tuple[int, ...], settings: OutlookSettings
-) -> Outlook:
+def search(memory: AppearanceMemory, grid: AppearanceGrid, settings: OutlookSettings) -> Outlook:
     """The one region of the whole picture that looks most like the object; an empty map where none does."""
-    size = (low_res_hw[0], low_res_hw[1])
+    size = (2 * grid.grid_hw[0], 2 * grid.grid_hw[1])  # low-res px are half as wide as cells
     looks = _probability(memory.respond(grid) - settings.search_margin, settings.response_gain, size)
     _, regions = cv2.connectedComponents((looks > 0.5).astype(np.uint8))
     likeness = np.bincount(regions.ravel(), weights=looks.ravel())

@@ -150,10 +150,13 @@ class Tracker:
         return tuple(sorted(masks, key=lambda mask: mask.object_id))
 
     def _look_ahead(self, track: _Track, grid: AppearanceGrid, motion: Motion | None) -> Outlook:
-        unseen = not (track.soft > 0.5).any()
-        if unseen or motion is None or motion.is_cut or motion.warp(track.soft).max() <= 0.5:
-            return search(track.memory, grid, track.soft.shape, self._settings.outlook)
-        return look_ahead(track.memory, grid, motion, track.soft, track.background, self._settings.outlook)
+        """Near where it was; over the whole picture if that is unknown or holds nothing."""
+        settings = self._settings.outlook
+        if motion is not None and not motion.is_cut and (track.soft > 0.5).any():
+            near = look_ahead(track.memory, grid, motion, track.soft, track.background, settings)
+            if (near.soft_map > 0.5).any():
+                return near
+        return search(track.memory, grid, settings)
 
     def _show(
         self,
@@ -191,10 +194,10 @@ class Tracker:
         Clicks on a known object correct the mask it would have had. A lone click on a new one is ambiguous (a
         wheel or its car?), so the best of three candidates is taken.
         """
-        only_points = prompt.box_xyxy is None
-        if only_points and outlook is not None and (outlook.soft_map > 0.5).any():
-            prompt = replace(prompt, low_res_logits=_logits_of(outlook.soft_map))
-        ambiguous = only_points and len(prompt.points_xy) == 1 and prompt.low_res_logits is None
+        box = None if outlook is None else box_of_soft(outlook.soft_map, embedding)
+        if outlook is not None and box is not None and prompt.box_xyxy is None:
+            prompt = _correction(prompt, box, outlook.soft_map)
+        ambiguous = prompt.box_xyxy is None and len(prompt.points_xy) == 1
         prediction = self._predictor.decode(embedding, [prompt], multimask_output=ambiguous)
         best = int(prediction.predicted_iou[0].argmax())
         soft = torch.sigmoid(prediction.low_res_logits[0, best]).cpu().numpy()
@@ -301,6 +304,14 @@ def _logits_of(soft_map: SoftMask) -> NDArray[np.float32]:
     """A map (4h, 4w), 0..1, as mask logits (1, 4h, 4w)."""
     logits: NDArray[np.float32] = ((2 * soft_map - 1) * PROMPTED_LOGIT)[None]
     return logits
+
+
+def _correction(prompt: Prompt, box_xyxy: NDArray[np.float32], soft_map: SoftMask) -> Prompt:
+    """Clicks on a known object with the mask it would have had, and its box grown to hold what they add."""
+    added = prompt.points_xy[prompt.point_labels == 1]
+    corners = np.concatenate([box_xyxy.reshape(2, 2), added])
+    box = np.concatenate([corners.min(axis=0), corners.max(axis=0)])
+    return replace(prompt, box_xyxy=box, low_res_logits=_logits_of(soft_map))
 
 
 def _prompt_pair(box_xyxy: NDArray[np.float32], soft_map: SoftMask) -> tuple[Prompt, Prompt]:

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from maskstream.model.appearance import AppearanceGrid, AppearanceMemory, gather_evidence
+from maskstream.model.types import ImageEmbedding
+from torch import Tensor
+from torch.nn import functional
+
+GRID_HW = (12, 16)
+
+
+def _grid(soft: Tensor, seed: int, looks: int = 0) -> AppearanceGrid:
+    """Vectors that say `looks` on the object and something else beside it, with noise."""
+    generator = torch.Generator().manual_seed(seed)
+    vectors = 0.3 * torch.randn(soft.numel(), 24, generator=generator)
+    vectors[:, looks] += soft.flatten()
+    vectors[:, 23] += 1 - soft.flatten()
+    vectors = functional.normalize(vectors)
+    return AppearanceGrid(torch.cat([vectors, torch.full((len(vectors), 1), 0.3)], dim=1), GRID_HW)
+
+
+def _square(top: int, left: int) -> Tensor:
+    soft = torch.zeros(GRID_HW)
+    soft[top : top + 4, left : left + 5] = 1
+    return soft
+
+
+def _memory(**settings: float) -> AppearanceMemory:
+    soft = _square(2, 3)
+    evidence = gather_evidence(_grid(soft, seed=0), soft)
+    return AppearanceMemory(evidence, **{"learning_rate": 0.1, "anchor_weight": 0.5, **settings})
+
+
+def test_what_was_shown_is_found_elsewhere() -> None:
+    moved = _square(6, 9)
+    response = _memory().respond(_grid(moved, seed=1))
+    assert response[moved > 0].mean() > 0.4
+    assert response[moved == 0].mean() < -0.4
+
+
+def test_new_looks_are_learned_and_the_anchor_never_fades() -> None:
+    memory, place = _memory(), _square(5, 5)
+    before = memory.respond(_grid(place, seed=3, looks=1))[place > 0].mean()
+    for seed in range(200):
+        memory.learn(gather_evidence(_grid(place, seed=10 + seed, looks=1), place))
+    assert memory.respond(_grid(place, seed=3, looks=1))[place > 0].mean() > before + 0.5
+    assert memory.respond(_grid(place, seed=4, looks=0))[place > 0].mean() > 0.2
+
+
+def test_distrusted_cells_teach_nothing() -> None:
+    place, wrong = _square(5, 5), _square(0, 0)
+    trust = 1 - wrong
+    grid = _grid(torch.maximum(place, wrong), seed=5)  # the corner looks like the object, but is left out
+    trusted = AppearanceMemory(gather_evidence(grid, place), 0.1, 0.5).respond(grid)[wrong > 0].mean()
+    doubted = AppearanceMemory(gather_evidence(grid, place, trust), 0.1, 0.5).respond(grid)[wrong > 0].mean()
+    assert doubted > trusted
+
+
+def test_memory_does_not_grow() -> None:
+    memory, place = _memory(), _square(5, 5)
+    evidence = gather_evidence(_grid(place, seed=6), place)
+    memory.learn(evidence)
+    size = sum(t.numel() for t in _tensors(memory))
+    for _ in range(50):
+        memory.learn(evidence)
+        memory.add_anchor(evidence)
+    assert sum(t.numel() for t in _tensors(memory)) == size
+
+
+def _tensors(memory: AppearanceMemory) -> list[Tensor]:
+    known = [value for value in vars(memory).values() if hasattr(value, "gram")]
+    return [memory._anchor_weights, *(t for evidence in known for t in (evidence.gram, evidence.moment))]
+
+
+def test_an_embedding_without_detail_is_refused() -> None:
+    embedding = ImageEmbedding(torch.zeros(1, 256, 4, 4), (64, 64), (64, 64), (64, 64))
+    with pytest.raises(ValueError, match=r"Predictor\.encode"):
+        AppearanceGrid.of(embedding)
