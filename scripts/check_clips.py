@@ -1,7 +1,7 @@
 """Runs every clip of a folder to annotated video and mask files: is any frame lost, doubled or moved in time?
 
-The clips are decoded a second time, by plain PyAV, and compared with what came out: as many frames, the same PTS
-to the tick, and each annotated picture more like its own original than like the one before or after it.
+The clips are decoded a second time, by plain PyAV, and compared with what came out: as many frames, the same
+PTS to the tick, and each annotated picture more like its own original than like the one before or after it.
 """
 
 import argparse
@@ -163,10 +163,12 @@ def difference(one: NDArray[np.int16], other: NDArray[np.int16]) -> float:
 
 def read_film(path: Path, max_frames: int | None) -> Film:
     """All frames of a file, by plain PyAV."""
-    times_s, thumbnails = [], []
+    times_s: list[Fraction] = []
+    thumbnails: list[NDArray[np.int16]] = []
     with av.open(str(path)) as container:
         container.streams.video[0].thread_type = "AUTO"
         for frame in islice(container.decode(video=0), max_frames):
+            assert frame.pts is not None and frame.time_base is not None
             times_s.append(frame.pts * frame.time_base)
             small = frame.reformat(*THUMBNAIL_WH, format="gray", interpolation="AREA")
             thumbnails.append(small.to_ndarray().astype(np.int16))
