@@ -27,7 +27,7 @@ def region_iou(truth: BoolMask, mask: BoolMask) -> float:
     """
     _check_same_shape(truth, mask)
     union = np.count_nonzero(truth | mask)
-    return np.count_nonzero(truth & mask) / union if union else 1.0
+    return float(np.count_nonzero(truth & mask) / union) if union else 1.0
 
 
 def boundary_f(truth: BoolMask, mask: BoolMask, tolerance: float = BOUNDARY_TOLERANCE) -> float:
@@ -46,7 +46,7 @@ def boundary_f(truth: BoolMask, mask: BoolMask, tolerance: float = BOUNDARY_TOLE
     matched_mask = np.count_nonzero(mask_edge & (cv2.dilate(truth_edge.view(np.uint8), disk) > 0))
     matched_truth = np.count_nonzero(truth_edge & (cv2.dilate(mask_edge.view(np.uint8), disk) > 0))
     precision, recall = matched_mask / n_mask, matched_truth / n_truth
-    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+    return float(2 * precision * recall / (precision + recall)) if precision + recall else 0.0
 
 
 def boundary(mask: BoolMask) -> BoolMask:

@@ -20,6 +20,7 @@ from maskstream.model.types import BoolMask, Prompt, RgbImage
 from numpy.typing import NDArray
 from pycocotools import mask as coco
 
+from . import rle
 from .evaluate_seeds import seed_prompt
 from .picture_source import is_picture, load_picture
 from .records import Record
@@ -125,8 +126,8 @@ def outline_mask(outline: NDArray[np.float64], hw: tuple[int, int]) -> BoolMask:
     """The mask (H, W) inside an outline (N, 2) in shares of the picture's sides, filled as COCO does."""
     height, width = hw
     polygon = (outline * (width, height)).ravel().tolist()
-    filled: BoolMask = coco.decode(coco.merge(coco.frPyObjects([polygon], height, width))) > 0
-    return np.ascontiguousarray(filled)
+    (code,) = coco.frPyObjects([polygon], height, width)
+    return np.ascontiguousarray(rle.decode(code))
 
 
 def _by_size(scores: Sequence[InstanceScore]) -> Iterator[tuple[str, Record]]:
