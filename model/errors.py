@@ -4,6 +4,7 @@ MaskstreamError
 ├── InputError             refused before any work is done (exit code 2)
 │   ├── WeightsError       weights cannot be found, fetched, verified or fitted
 │   ├── ConfigError        a setting is unknown, of the wrong type or out of range
+│   ├── EngineError        a way to run the networks is not installed, cannot run here, or computes wrongly
 │   ├── PromptError        a prompt is malformed or points beside the picture (also a ValueError)
 │   ├── SourceError        a source cannot be opened or holds no video
 │   └── SinkError          an output cannot be written
@@ -25,6 +26,10 @@ class WeightsError(InputError):
 
 class ConfigError(InputError):
     """A setting is unknown, of the wrong type or out of range."""
+
+
+class EngineError(InputError):
+    """A way to run the networks is not installed, cannot run here, or computes wrongly."""
 
 
 class PromptError(InputError, ValueError):

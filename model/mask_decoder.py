@@ -77,7 +77,7 @@ class MaskDecoder(nn.Module):
 
     def _with_output_tokens(self, sparse: Tensor, sparse_mask: Tensor | None) -> tuple[Tensor, Tensor | None]:
         outputs = torch.cat([self.iou_token.weight, self.mask_tokens.weight])
-        tokens = torch.cat([outputs.expand(len(sparse), -1, -1), sparse], dim=1)
+        tokens = torch.cat([outputs.expand(sparse.shape[0], -1, -1), sparse], dim=1)
         if sparse_mask is None:
             return tokens, None
         return tokens, functional.pad(sparse_mask, (len(outputs), 0), value=True)

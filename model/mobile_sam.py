@@ -77,11 +77,24 @@ class MobileSam(nn.Module):
             has_mask: (P,) bool, False where a prompt has no mask logits; None means all have.
             outputs: which mask tokens to decode: SINGLE_MASK, MULTIMASK or ALL_MASKS.
         """
+        is_token = labels != PADDING
+        token_mask = None if bool(is_token.all()) else is_token
+        return self.decode_tokens(features, points_xy, labels, token_mask, mask_logits, has_mask, outputs)
+
+    def decode_tokens(
+        self,
+        features: Tensor,
+        points_xy: Tensor,
+        labels: Tensor,
+        token_mask: Tensor | None,
+        mask_logits: Tensor | None,
+        has_mask: Tensor | None,
+        outputs: slice,
+    ) -> tuple[Tensor, Tensor]:
+        """As `decode`, told which tokens (P, N) bool count, None for all: no branch on data, for export."""
         grid_hw = (features.shape[2], features.shape[3])
         sparse = self.prompt_encoder.sparse(points_xy, labels, PATCH_PX * max(grid_hw))
         image = features + self.prompt_encoder.dense(mask_logits, has_mask)
-        is_token = labels != PADDING
-        token_mask = None if bool(is_token.all()) else is_token
         image_pe = self.prompt_encoder.grid_positions(grid_hw)
         decoded: tuple[Tensor, Tensor] = self.mask_decoder(image, image_pe, sparse, token_mask, outputs)
         return decoded

@@ -24,6 +24,7 @@ __all__ = [
     "WeightsState",
     "WeightsStatus",
     "cache_folder",
+    "cache_root",
     "list_weights",
     "pull",
     "resolve",
@@ -66,13 +67,17 @@ REGISTRY = (
 log = logging.getLogger("maskstream")
 
 
-def cache_folder() -> Path:
-    """`$MASKSTREAM_CACHE/weights`, else `maskstream/weights` in the user's cache folder."""
+def cache_root() -> Path:
+    """`$MASKSTREAM_CACHE`, else `maskstream` in the user's cache folder."""
     chosen = os.environ.get(CACHE_VARIABLE)
-    root = (
+    return (
         Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("maskstream", appauthor=False)
     )
-    return root / "weights"
+
+
+def cache_folder() -> Path:
+    """Where weights are kept: `weights` in the cache."""
+    return cache_root() / "weights"
 
 
 def resolve(

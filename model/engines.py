@@ -1,0 +1,81 @@
+"""Ways to run the two networks: they differ in speed, not in what they compute. PyTorch is the truth."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from .mask_decoder import SINGLE_MASK
+from .mobile_sam import MobileSam
+from .prompt_encoder import FOREGROUND
+
+
+class Engine(Protocol):
+    """Runs the image encoder and the mask decoder. Tensors in and out live on the model's device."""
+
+    @property
+    def name(self) -> str:
+        """What `doctor` and benchmarks call it."""
+
+    @property
+    def tolerance(self) -> float:
+        """How far its results may be from torch float32, as share of the largest value in them."""
+
+    def prepare(self, input_hw: tuple[int, int]) -> None:
+        """Do now what the first image of this size (h, w) px would wait for.
+
+        Raises:
+            EngineError: the engine cannot run the networks at this size, or computes wrongly.
+        """
+
+    def encode(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Preprocessed pixels (B, 3, H, W) -> image embedding (B, 256, h, w) and detail (B, 192, 2h, 2w)."""
+
+    def decode(
+        self,
+        features: Tensor,
+        points_xy: Tensor,
+        labels: Tensor,
+        mask_logits: Tensor | None = None,
+        has_mask: Tensor | None = None,
+        outputs: slice = SINGLE_MASK,
+    ) -> tuple[Tensor, Tensor]:
+        """Low-res logits (P, C, 4h, 4w) and predicted IoU (P, C); arguments as `MobileSam.decode`."""
+
+
+class TorchEngine:
+    """The networks as they are written, run by PyTorch on the device they are on."""
+
+    name = "torch"
+    tolerance = 0.0
+
+    def __init__(self, model: MobileSam) -> None:
+        self._model = model
+
+    def prepare(self, input_hw: tuple[int, int]) -> None:
+        """Run both networks once: the first run picks kernels and takes memory."""
+        device, middle = self._model.device, [input_hw[1] / 2, input_hw[0] / 2]
+        features, _ = self.encode(torch.zeros(1, 3, *input_hw, device=device))
+        self.decode(
+            features, torch.tensor([[middle]], device=device), torch.tensor([[FOREGROUND]], device=device)
+        )
+
+    @torch.inference_mode()
+    def encode(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Engine.encode`."""
+        return self._model.encode_for_tracking(pixels)
+
+    @torch.inference_mode()
+    def decode(
+        self,
+        features: Tensor,
+        points_xy: Tensor,
+        labels: Tensor,
+        mask_logits: Tensor | None = None,
+        has_mask: Tensor | None = None,
+        outputs: slice = SINGLE_MASK,
+    ) -> tuple[Tensor, Tensor]:
+        """See `Engine.decode`."""
+        return self._model.decode(features, points_xy, labels, mask_logits, has_mask, outputs)
