@@ -6,11 +6,14 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from maskstream.model.errors import MaskstreamError
 
 from .evaluate_data import LabelledSequence, read_labels
 from .evaluate_scores import FrameScore, ObjectScores, SequenceScores, score_frame
@@ -81,19 +84,33 @@ def evaluate(
     Raises:
         StreamBrokenError: a picture is damaged.
         SinkError: a prediction cannot be written.
+        MaskstreamError: a worker was killed.
     """
     advance = on_frames or _ignore
     if workers == 1:
         for job in jobs:
             yield evaluate_sequence(job, make_segmenter, advance)
         return
+    work = partial(evaluate_sequence, make_segmenter=make_segmenter)
+    for scores in _side_by_side(work, jobs, workers):
+        advance(len(scores.encode_ms))
+        yield scores
+
+
+def _side_by_side(
+    work: Callable[[Job], SequenceScores], jobs: Sequence[Job], workers: int
+) -> Iterator[SequenceScores]:
     # Forked processes would share locks that torch's threads hold.
     spawn = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, spawn, _limit_threads, (workers,)) as pool:
-        work = partial(evaluate_sequence, make_segmenter=make_segmenter)
-        for scores in pool.map(work, jobs):
-            advance(len(scores.encode_ms))
-            yield scores
+        try:
+            yield from pool.map(work, jobs)
+        except BrokenProcessPool as error:
+            raise MaskstreamError(
+                "a worker process was ended from outside, most likely for want of memory; try fewer --workers"
+            ) from error
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def evaluate_sequence(

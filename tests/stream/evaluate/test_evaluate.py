@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import functools
+import os
 
 import numpy as np
 import pytest
-from maskstream.model.errors import StreamBrokenError, WeightsError
+from maskstream.model.errors import MaskstreamError, StreamBrokenError, WeightsError
 from maskstream.stream.evaluate import Job, TrackerSegmenters, evaluate, evaluate_sequence
 from maskstream.stream.evaluate_data import find_sequences, read_labels
 from maskstream.stream.evaluate_report import video_record
@@ -153,6 +154,19 @@ def test_a_picture_that_cannot_be_read_ends_it_with_its_name(write_dataset, tmp_
     sequence.pictures[5].write_bytes(data[: len(data) // 2])  # the header says what it always said
     with pytest.raises(StreamBrokenError, match="alone broke off before frame 5: .*00005.jpg"):
         evaluate_sequence(Job(sequence, "mask"), erring_segmenters(dataset))
+
+
+class Deadly:
+    """Kills the process that it is handed to."""
+
+    def __reduce__(self):
+        return os._exit, (1,)
+
+
+def test_a_worker_that_was_killed_is_told_in_a_sentence(davis):
+    jobs = [Job(sequence, "mask") for sequence in find_sequences(davis.root)]
+    with pytest.raises(MaskstreamError, match="a worker process was ended from outside"):
+        list(evaluate(jobs, Deadly(), workers=2))
 
 
 @functools.cache
