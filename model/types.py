@@ -121,12 +121,18 @@ class Prompt:
         name, size = f"prompt {self.object_id}", f"the picture is {width}x{height} px"
         xy = self.points_xy
         if xy.size and ((xy < 0).any() or (xy[:, 0] >= width).any() or (xy[:, 1] >= height).any()):
-            raise PromptError(f"{name}: point {xy.tolist()} is off the picture; {size}")
+            raise PromptError(f"{name}: point {_shown(xy)} is off the picture; {size}")
         box = self.box_xyxy
         if box is not None and (box[0] < 0 or box[1] < 0 or box[2] > width or box[3] > height):
-            raise PromptError(f"{name}: box {box.tolist()} reaches outside the picture; {size}")
+            raise PromptError(f"{name}: box {_shown(box)} reaches outside the picture; {size}")
         if self.mask is not None and self.mask.shape != (height, width):
             raise PromptError(f"{name}: mask is {self.mask.shape[1]}x{self.mask.shape[0]} px but {size}")
+
+
+def _shown(xy: NDArray[np.float32]) -> list[float]:
+    """Coordinates as a person would write them: 211.2 and not 211.1999969482422."""
+    rounded: list[float] = np.round(xy.astype(np.float64), 2).tolist()
+    return rounded
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -66,7 +66,8 @@ def main_video(container: InputContainer) -> VideoStream:
     found = [stream for stream in container.streams.video if not stream.disposition & pictures]
     if not found:
         kinds = sorted({stream.type for stream in container.streams if stream.type != "video"})
-        raise NoVideoError(f"it holds no video, only {' and '.join(kinds) or 'a cover picture'}")
+        held = " and ".join(kinds) or "a cover picture"
+        raise NoVideoError(f"it holds no video, only {held}; name a file that has pictures")
     decodable = [stream for stream in found if stream.codec_context is not None]
     if not decodable:
         raise NoVideoError("this FFmpeg has no decoder for its video; convert it to H.264 first")

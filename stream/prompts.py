@@ -89,12 +89,16 @@ def schedule_prompts(parts: Sequence[PromptPart], picture_hw: tuple[int, int]) -
     groups: dict[tuple[float, int], list[PromptPart]] = {}
     for part in parts:
         groups.setdefault((part.time_s, part.object_id), []).append(part)
-    scheduled = tuple(
-        ScheduledPrompt(time_s, _join(groups[time_s, object_id], picture_hw))
-        for time_s, object_id in sorted(groups)
-    )
-    for item in scheduled:
-        item.prompt.check_inside(picture_hw)
+    try:
+        scheduled = tuple(
+            ScheduledPrompt(time_s, _join(groups[time_s, object_id], picture_hw))
+            for time_s, object_id in sorted(groups)
+        )
+        for item in scheduled:
+            item.prompt.check_inside(picture_hw)
+    except PromptError as error:
+        size = f"the picture is {picture_hw[1]}x{picture_hw[0]} px"
+        raise PromptError(str(error) if size in str(error) else f"{error}; {size}") from error
     return scheduled
 
 
