@@ -11,11 +11,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from .checkpoint import load_model
+from .engine_choice import Notify, choose_engine, make_engine
+from .engines import Engine, TorchEngine
 from .errors import ConfigError, PromptError
 from .geometry import padded_hw_for, resize_image, resized_hw_for
 from .mask_decoder import ALL_MASKS, MULTIMASK, SINGLE_MASK
 from .mobile_sam import MobileSam
 from .prompt_batch import batch_prompts
+from .self_check import CHECK_HW
 from .tiny_vit import PATCH_PX
 from .types import ImageEmbedding, MaskPrediction, Prompt, RgbImage
 from .weights import resolve
@@ -28,11 +31,15 @@ class Predictor:
         model: the networks, on the device that is to be used.
         size: long side of the model input in px, a multiple of 16. 1024 is what SAM was trained with.
         pad_to_square: pad the model input to size x size as SAM does, instead of only to multiples of 16.
+        engine: what runs the networks; plain PyTorch, if not given.
     """
 
-    def __init__(self, model: MobileSam, size: int = 1024, pad_to_square: bool = False) -> None:
+    def __init__(
+        self, model: MobileSam, size: int = 1024, pad_to_square: bool = False, engine: Engine | None = None
+    ) -> None:
         _check_size(size)
         self.model = model
+        self.engine = engine or TorchEngine(model)
         self.size = size
         self.pad_to_square = pad_to_square
 
@@ -61,7 +68,7 @@ class Predictor:
             ValueError: the image has another shape or dtype.
         """
         original_hw = _checked_hw(image)
-        features, detail = self.model.encode_for_tracking(self.preprocess(image))
+        features, detail = self.engine.encode(self.preprocess(image))
         resized_hw = resized_hw_for(original_hw, self.size)
         input_hw = self.input_hw_for(original_hw)
         return ImageEmbedding(features, original_hw, resized_hw, input_hw, detail)
@@ -100,7 +107,7 @@ class Predictor:
         shared = isinstance(embedding, ImageEmbedding) or all(e is embeddings[0] for e in embeddings)
         first = embedding if isinstance(embedding, ImageEmbedding) else embeddings[0]
         features = first.features if shared else torch.cat([e.features for e in embeddings])
-        low_res_logits, predicted_iou = self.model.decode(
+        low_res_logits, predicted_iou = self.engine.decode(
             features, batch.points_xy, batch.labels, batch.mask_logits, batch.has_mask, outputs
         )
         return MaskPrediction(low_res_logits, predicted_iou)
@@ -145,7 +152,14 @@ def stability_score(logits: Tensor, threshold: float = 0.0, offset: float = 1.0)
 
 
 def load_predictor(
-    weights: str | Path | None = None, device: str | torch.device = "auto", size: int = 1024
+    weights: str | Path | None = None,
+    device: str | torch.device = "auto",
+    size: int = 1024,
+    *,
+    engine: str = "torch",
+    threads: int | None = None,
+    original_hw: tuple[int, int] | None = None,
+    notify: Notify | None = None,
 ) -> Predictor:
     """A predictor from the name of known weights or a checkpoint file.
 
@@ -153,14 +167,24 @@ def load_predictor(
         weights: a name that `maskstream weights list` shows, a local file, or None for the default.
         device: "auto" takes CUDA where there is one, else the CPU.
         size: long side of the model input in px, a multiple of 16.
+        engine: "torch"; "openvino", several times as fast on a CPU, but slow to start with each new size of
+            image; or "auto", the fastest for the device.
+        threads: CPU threads for the networks; None: one for each core.
+        original_hw: the images' (h, w) px, where known: the engine then is ready before the first of them.
+        notify: takes sentences for the user; a warning in the log, if not given.
 
     Raises:
         WeightsError: the weights cannot be found, fetched, verified or fitted.
-        ConfigError: the device is not on this machine, or the size is no multiple of 16.
+        ConfigError: the device is not on this machine, the engine does not run on it, or the size is no
+            multiple of 16.
+        EngineError: the engine is not installed, cannot run here, or computes wrongly.
     """
     _check_size(size)
     on_device = resolve_device(device)  # before a download, so that a typing error costs nothing
-    return Predictor(load_model(resolve(weights), on_device), size)
+    choose_engine(engine, on_device)
+    model = load_model(resolve(weights), on_device)
+    input_hw = CHECK_HW if original_hw is None else padded_hw_for(resized_hw_for(original_hw, size), False)
+    return Predictor(model, size, engine=make_engine(model, engine, input_hw, threads, notify))
 
 
 def resolve_device(device: str | torch.device = "auto") -> torch.device:

@@ -54,7 +54,7 @@ class SamPredictor:
 
     def __init__(self, model: MobileSam | Predictor) -> None:
         if isinstance(model, Predictor):
-            self._predictor = Predictor(model.model, model.size, pad_to_square=True)
+            self._predictor = Predictor(model.model, model.size, pad_to_square=True, engine=model.engine)
         else:
             self._predictor = Predictor(model, pad_to_square=True)
         self.model = self._predictor.model
@@ -88,7 +88,7 @@ class SamPredictor:
             raise ValueError(f"transformed_image must be (1, 3, h, w) with long side {size} px, got {got}")
         self.reset_image()
         pixels = self.model.preprocess(transformed_image.to(self.device), (size, size))
-        features = self.model.encode(pixels)
+        features, _ = self._predictor.engine.encode(pixels)
         self._embedding = ImageEmbedding(features, _hw(original_image_size), resized_hw, (size, size))
 
     def reset_image(self) -> None:
@@ -179,7 +179,7 @@ class SamPredictor:
             raise PromptError(
                 f"mask_input must be {wanted}, low-res logits of an earlier prediction, got {got}"
             )
-        low_res_logits, predicted_iou = self.model.decode(
+        low_res_logits, predicted_iou = self._predictor.engine.decode(
             embedding.features,
             points_xy.to(self.device),
             labels.to(self.device),

@@ -101,6 +101,12 @@ def _add_run_options(run: argparse.ArgumentParser) -> None:
         metavar="PX",
         help="long side of the model input: 1024, 768, 512 or any multiple of 16; smaller is faster, coarser",
     )
+    run.add_argument(
+        "--engine",
+        choices=("auto", "torch", "openvino"),
+        help="what runs the networks; auto: the quickest",
+    )
+    run.add_argument("--threads", type=int, metavar="N", help="CPU threads for the networks; one per core")
     run.add_argument("--max-frames", type=int, metavar="N", help="stop after so many frames")
     run.add_argument(
         "--connect-timeout", type=float, metavar="S", help="how long a stream may take to show a picture"
@@ -124,7 +130,7 @@ def _add_weights_commands(weights: argparse.ArgumentParser) -> None:
 
 def config_overrides(options: argparse.Namespace) -> dict[str, Any]:
     """What the options say, in the YAML's shape."""
-    model = {"weights": options.weights, "device": options.device, "size": options.size}
+    model = {name: getattr(options, name) for name in ("weights", "device", "size", "engine", "threads")}
     values = {
         "source": options.source,
         "prompts": options.prompt,

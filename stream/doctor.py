@@ -93,7 +93,8 @@ def _usable_cores() -> int:
 
 def _required_packages() -> list[str]:
     lines = metadata.requires("maskstream") or []
-    return [match[0] for line in lines if "extra ==" not in line and (match := re.match(r"[\w.-]+", line))]
+    # Those with a condition are extras, or not made for every kind of machine.
+    return [match[0] for line in lines if ";" not in line and (match := re.match(r"[\w.-]+", line))]
 
 
 def _packages() -> Iterator[Finding]:
@@ -106,10 +107,21 @@ def _packages() -> Iterator[Finding]:
 
 
 def _compute() -> Iterator[Finding]:
+    from maskstream.model.engine_choice import choose_engine
     from maskstream.model.predictor import resolve_device
 
     yield from _torch()
-    yield Finding("compute", "a run uses", f"{resolve_device('auto')}, size {ModelConfig().size} px")
+    yield Finding("compute", "OpenVINO", _version_of("openvino"))
+    device = resolve_device("auto")
+    engine = choose_engine("auto", device)
+    yield Finding("compute", "a run uses", f"{device}, engine {engine}, size {ModelConfig().size} px")
+
+
+def _version_of(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return f"not installed; pip install {package} makes runs on a CPU faster"
 
 
 def _torch() -> Iterator[Finding]:

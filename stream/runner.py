@@ -83,7 +83,7 @@ def prepare(
     inputs = open_inputs(config, extra_prompts)
     with ExitStack() as undo:
         undo.callback(inputs.source.close)
-        segmenter = _load_segmenter(config.model, inputs.schedule, notify, progress)
+        segmenter = _load_segmenter(config.model, inputs, notify, progress)
         undo.pop_all()
     tally = Tally()
 
@@ -182,7 +182,7 @@ def _check_sinks(specs: Sequence[str], source: str) -> tuple[Sink, ...]:
 
 def _load_segmenter(
     model: ModelConfig,
-    schedule: Sequence[ScheduledPrompt],
+    inputs: Inputs,
     notify: Notify | None,
     progress: Progress | None,
 ) -> Callable[[Frame], FrameResult]:
@@ -195,5 +195,13 @@ def _load_segmenter(
 
     device = resolve_device(model.device)
     weights = resolve(model.weights, progress, notify)
-    predictor = load_predictor(weights, device, model.size)
-    return Segmenter(predictor, Tracker(predictor), schedule)
+    predictor = load_predictor(
+        weights,
+        device,
+        model.size,
+        engine=model.engine,
+        threads=model.threads,
+        original_hw=(inputs.source.info.height_px, inputs.source.info.width_px),
+        notify=notify,
+    )
+    return Segmenter(predictor, Tracker(predictor), inputs.schedule)

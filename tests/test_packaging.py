@@ -30,6 +30,7 @@ ONLY_IN = {
     "rich": {"stream/cli*.py", "stream/console.py", "stream/display.py", "stream/doctor.py"},
     "torch": {"model/*.py", "stream/doctor.py"},
     "timm": {"model/tiny_vit.py"},
+    "openvino": {"model/openvino_*.py"},
     "urllib.request": {"model/download.py"},
 }
 NOT_IN_MODEL = {"maskstream.stream", "av", "zmq", "queue", "threading", "multiprocessing", "socket", "rich"}

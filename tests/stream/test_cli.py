@@ -28,7 +28,7 @@ def segment_with(monkeypatch):
     """In place of the networks: an empty mask for every frame, after a hook was called."""
 
     def use(before_frame=lambda frame: None):
-        def load(model, schedule, notify, progress):
+        def load(model, inputs, notify, progress):
             notify("these are no weights")
             return segment
 
@@ -222,7 +222,8 @@ def test_doctor_says_what_is_here_and_what_will_be_used(capsys, tmp_path, monkey
     report = json.loads(capsys.readouterr().out)
     assert report["machine"]["Python"].startswith(sys.version.split()[0])
     assert report["packages"]["torch"] != ""
-    assert report["compute"]["a run uses"] in ("cpu, size 1024 px", "cuda, size 1024 px")
+    used = report["compute"]["a run uses"]
+    assert used in ("cpu, engine openvino, size 1024 px", "cuda, engine torch, size 1024 px")
     assert report["weights"]["cache"] == str(tmp_path / "weights")
     assert report["weights"]["mobile_sam"] == "missing; a run uses these"
     assert main(["doctor"]) == 0

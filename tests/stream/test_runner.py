@@ -24,10 +24,10 @@ CENTRE = "1:point=50%,50%"
 def bright_parts(monkeypatch):
     """In place of the networks: every prompted object is what is bright."""
 
-    def load(model, schedule, notify, progress):
+    def load(model, inputs, notify, progress):
         def segment(frame):
             mask = frame.image.mean(axis=2) > 127
-            ids = sorted({item.prompt.object_id for item in schedule})
+            ids = sorted({item.prompt.object_id for item in inputs.schedule})
             objects = [ObjectMask(i, mask, box_of_mask(mask), 1.0, 1.0, TrackState.TRACKED, 1.0) for i in ids]
             return FrameResult(frame, tuple(objects), 0, 1.0, 1.0, frame.captured_ns)
 
