@@ -157,8 +157,9 @@ def picture_faults(video: Film, original: Film) -> Iterator[str]:
 
 
 def difference(one: NDArray[np.int16], other: NDArray[np.int16]) -> float:
-    """Mean absolute difference in grey levels."""
-    return float(np.abs(one - other).mean())
+    """Mean absolute difference in grey levels, but for brightness as a whole: RGB and back shift it."""
+    change = one - other
+    return float(np.abs(change - change.mean()).mean())
 
 
 def read_film(path: Path, max_frames: int | None) -> Film:

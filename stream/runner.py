@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from maskstream.model.errors import ConfigError, PromptError, SinkError
+from maskstream.model.errors import ConfigError, PromptError
 
 from .config import Config, ModelConfig, QueueConfig
 from .pipeline import FILE_PLAN, LIVE_PLAN, Pipeline, QueuePlan
@@ -115,7 +115,7 @@ def open_inputs(config: Config, extra_prompts: Sequence[ScheduledPrompt] = ()) -
     parts = parse_prompts(config.prompt_specs)
     if not parts and not extra_prompts:
         raise PromptError("no prompt: say what to track, for example --prompt 1:box=100,80,300,400")
-    sinks = _check_sinks(config.sink_specs, str(config.source))
+    sinks = _check_sinks(config.sink_specs, str(config.source), [part.path for part in parts if part.path])
     source = _open_source(config)
     try:
         picture_hw = (source.info.height_px, source.info.width_px)
@@ -165,16 +165,13 @@ def _open_source(config: Config) -> Source:
     )
 
 
-def _check_sinks(specs: Sequence[str], source: str) -> tuple[Sink, ...]:
+def _check_sinks(specs: Sequence[str], source: str, masks: Sequence[Path]) -> tuple[Sink, ...]:
+    from .places import check_places
     from .sinks import make_sink
+    from .sources import files_of
 
-    targets = [spec.partition("=")[2].partition("?")[0] for spec in specs]
-    for spec, target in zip(specs, targets, strict=True):
-        if targets.count(target) > 1:
-            raise SinkError(f"two sinks write to {target}; give each its own place")
-        if Path(source).exists() and Path(target).exists() and Path(source).samefile(target):
-            raise SinkError(f"{spec} would overwrite the source; choose another place")
     sinks = tuple(make_sink(spec) for spec in specs)
+    check_places(specs, [*files_of(source), *masks])
     for sink in sinks:
         sink.check()
     return sinks

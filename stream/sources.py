@@ -83,6 +83,18 @@ def open_source(
     )
 
 
+def files_of(spec: str) -> list[Path]:
+    """What a source reads on this machine: a file, or pictures and their folder; else empty."""
+    local = None if spec.startswith("synthetic") else _local_path(spec)
+    if not local:
+        return []
+    try:
+        pictures = find_pictures(local) if _means_pictures(local) else []
+    except SourceError:  # opening it will tell
+        return []
+    return [Path(local), *pictures]
+
+
 def _local_path(spec: str) -> str | None:
     """The path that `spec` names; None where it names a camera, a device or a URL."""
     if spec.startswith("file://"):

@@ -51,7 +51,7 @@ class ZmqSink:
         linger_s: float | None = None,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
-        self.endpoint = f"tcp://127.0.0.1:{endpoint}" if endpoint.isdecimal() else endpoint
+        self.endpoint = full_endpoint(endpoint)
         self._subscribers, self._wait_s = subscribers, wait_s
         self._backlog, self._linger_s = backlog, linger_s
         self._clock = clock
@@ -96,6 +96,11 @@ class ZmqSink:
         publisher, self._publisher = self._publisher, None
         if publisher is not None:
             publisher.close()
+
+
+def full_endpoint(text: str) -> str:
+    """The endpoint that a person means; a bare port is on this machine's loopback."""
+    return f"tcp://127.0.0.1:{text}" if text.isdecimal() else text
 
 
 class _Publisher:
