@@ -162,10 +162,17 @@ class Pipeline:
 
     def abort(self) -> None:
         """End now: as stop(), but what waits in the queues is dropped. Returns at once."""
+        self._hurry_sinks()
         self._frames.abort()
         for queue in self._results:
             queue.abort()
         self._tap.close()
+
+    def _hurry_sinks(self) -> None:
+        for sink in self._sinks:
+            hurry = getattr(sink, "hurry", None)  # only those that wait for others have it
+            if hurry is not None:
+                hurry()
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait until all stages have ended, at most `timeout_s`; True if so. Raises none of their errors."""
@@ -252,6 +259,7 @@ class Pipeline:
     def _shut_down(self) -> None:
         """Free every stage that waits. Queues go first: closing the source may wait for its thread."""
         self._failed_ns = self._failed_ns or self._clock()
+        self._hurry_sinks()  # before their queues end, for then they close
         self._frames.abort()
         for queue in self._results:
             queue.close()

@@ -20,7 +20,11 @@ __all__ = ["CollectSink", "MaskSink", "PreviewSink", "Sink", "VideoSink", "ZmqSi
 
 
 class Sink(Protocol):
-    """Takes results one after the other. Every method is called by one thread at a time."""
+    """Takes results one after the other. Every method is called by one thread at a time.
+
+    A sink whose close() waits for somebody may also have `hurry()`: called, from another thread, when a run
+    has failed or was aborted, so that close() does not wait.
+    """
 
     def check(self) -> None:
         """See, before any work is done, that writing will be possible; creates nothing.

@@ -21,6 +21,8 @@ _ENDPOINT = re.compile(r"^tcp://(?P<host>[^\s/:]+|\[[^\s/]+\]):(?P<port>\d+|\*)$
 _EXAMPLES = "tcp://127.0.0.1:5555, tcp://*:5555 for all networks, or ipc:///tmp/masks"
 _FILE_BACKLOG = 100_000  # messages: hours of video, for a subscriber that is slower than the run
 _LIVE_BACKLOG = 4  # messages: a hiccup; what is older is of no use
+_LINGER_S = 5.0
+_SHORT_LINGER_S = 0.2  # for live streams, and after a failure
 _POLL_MS = 50
 
 
@@ -37,7 +39,7 @@ class ZmqSink:
         wait_s: how long it waits at most; then it begins without them.
         backlog: messages kept for a subscriber that is behind; by default 100,000 for files, 4 for live.
         linger_s: how long close() waits at most for subscribers that are behind; by default 5 for files,
-            0.2 for live.
+            0.2 for live; not longer than 0.2 after hurry().
         clock: wall clock in ns.
     """
 
@@ -79,7 +81,7 @@ class ZmqSink:
         """
         live = info.is_live
         backlog = (_LIVE_BACKLOG if live else _FILE_BACKLOG) if self._backlog is None else self._backlog
-        linger_s = (0.2 if live else 5.0) if self._linger_s is None else self._linger_s
+        linger_s = (_SHORT_LINGER_S if live else _LINGER_S) if self._linger_s is None else self._linger_s
         self._publisher = _Publisher(self.endpoint, info, backlog, linger_s, self._clock)
         self.endpoint = self._publisher.endpoint
         subscribers = (0 if live else 1) if self._subscribers is None else self._subscribers
@@ -97,6 +99,12 @@ class ZmqSink:
         if publisher is not None:
             publisher.close()
 
+    def hurry(self) -> None:
+        """The run has failed or was aborted: a close() that has not begun yet will hardly wait."""
+        publisher = self._publisher
+        if publisher is not None:
+            publisher.linger_s = min(publisher.linger_s, _SHORT_LINGER_S)
+
 
 def full_endpoint(text: str) -> str:
     """The endpoint that a person means; a bare port is on this machine's loopback."""
@@ -113,12 +121,12 @@ class _Publisher:
         self, endpoint: str, info: StreamInfo, backlog: int, linger_s: float, clock: Callable[[], int]
     ) -> None:
         self._info, self._clock = info, clock
+        self.linger_s = linger_s
         self._sequence = 0
         self._subscribed = 0
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.XPUB)
         self._socket.sndhwm = backlog
-        self._socket.linger = round(linger_s * 1000)
         self._socket.setsockopt(zmq.XPUB_VERBOSER, 1)  # tell of every subscriber, not of the first alone
         try:
             _bind(self._socket, endpoint)
@@ -147,7 +155,7 @@ class _Publisher:
 
     def close(self) -> None:
         self._send(wire.encode_end(self._info, self._sequence, self._clock()))
-        self._socket.close()
+        self._socket.close(round(self.linger_s * 1000))
         self._context.term()
         path = _ipc_path(self.endpoint)
         if path is not None:

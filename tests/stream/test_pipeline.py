@@ -357,6 +357,36 @@ def test_after_a_failure_a_slow_sink_is_cut_short():
     assert slow.closed == 1
 
 
+class WaitingSink(ListSink):
+    """One whose close() would wait for somebody."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = []
+
+    def hurry(self):
+        self.calls.append("hurry")
+
+    def close(self):
+        super().close()
+        self.calls.append("close")
+
+
+def test_sinks_that_wait_for_others_are_hurried_when_a_run_fails_or_is_aborted_and_only_then():
+    fine, failed, aborted = WaitingSink(), WaitingSink(), WaitingSink()
+    with Pipeline(CountingSource(3), segment, [fine]) as pipeline:
+        pipeline.join()
+    with (
+        pytest.raises(RuntimeError),
+        Pipeline(CountingSource(), segment_and_fail(RuntimeError("boom"), 3), [failed]) as pipeline,
+    ):
+        pipeline.join()
+    with Pipeline(CountingSource(), segment, [aborted]) as pipeline:
+        pipeline.abort()
+    assert fine.calls == ["close"]
+    assert failed.calls == aborted.calls == ["hurry", "close"]
+
+
 def test_the_first_error_wins_and_carries_the_others():
     first, second = RuntimeError("segmenter"), RuntimeError("close")
     sink = ListSink("close", second)

@@ -158,6 +158,21 @@ def test_a_stalled_subscriber_of_a_live_stream_does_not_hold_up_its_end(
     assert time.monotonic() - begun < 5
 
 
+def test_a_stalled_subscriber_does_not_hold_up_a_run_that_has_failed(
+    subscribe, free_endpoint, make_info, noisy_result
+):
+    sink = ZmqSink(free_endpoint, wait_s=20, linger_s=60)
+    subscribe(free_endpoint, backlog=1)
+    sink.open(make_info())
+    for _ in range(300):
+        sink.write(noisy_result)
+    sink.hurry()
+    begun = time.monotonic()
+    sink.close()
+    assert time.monotonic() - begun < 5
+    sink.hurry()
+
+
 def test_a_slow_subscriber_of_a_live_stream_loses_what_is_old(
     subscribe, free_endpoint, make_info, noisy_result
 ):
