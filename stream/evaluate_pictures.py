@@ -84,10 +84,10 @@ def _tile(bad: BadFrame, sequence: LabelledSequence, predictions: Path) -> RgbIm
         _resized(read_labels(path) == bad.object_id, (_TILE_PX, height))
         for path in (annotation, predictions / f"{annotation.stem}.png")
     )
-    blend(tile, mask, _MASK, 0.5)
+    blend(tile, mask, _MASK, 0.4)
     _outline(tile, mask, _MASK, 1)
     _outline(tile, truth, _GROUND, 3)
-    _outline(tile, truth, _TRUTH, 2)
+    _outline(tile, truth, _TRUTH, 1)
     draw_label(tile, Label(bad.caption(), 15, _GROUND), (4, 4))
     return tile
 

@@ -67,7 +67,7 @@ def blobs(hw):
 @given(st.tuples(blobs(HW), blobs(HW), st.integers(-3, 3)))
 @settings(max_examples=60, deadline=None)
 def test_agrees_with_an_independent_scorer(case):
-    evaluator = pytest.importorskip("vos_benchmark.evaluator", reason="pip install vos-benchmark")
+    evaluator = pytest.importorskip("vos_benchmark.evaluator", reason="the scorer extra is not installed")
     truth, mask, shift = case
     mask = np.roll(mask, shift, 1)
     scorer = evaluator.Evaluator()

@@ -45,7 +45,7 @@ def test_figures_are_those_of_an_independent_scorer(scores):
 
 
 def test_an_independent_scorer_agrees_on_the_written_pictures(davis, scores, predictions):
-    scorer = pytest.importorskip("vos_benchmark.benchmark", reason="pip install vos-benchmark")
+    scorer = pytest.importorskip("vos_benchmark.benchmark", reason="the scorer extra is not installed")
     score = scorer.VideoEvaluator(str(davis.annotations), str(predictions))
     every_j, every_f = [], []
     for sequence in scores:

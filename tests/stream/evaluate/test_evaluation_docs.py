@@ -1,0 +1,31 @@
+"""docs/evaluation.md tells of everything that comes out."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from maskstream.stream.cli_eval_options import EvalRequest
+from maskstream.stream.evaluate import Job, evaluate
+from maskstream.stream.evaluate_data import find_sequences
+from maskstream.stream.evaluate_report import video_record
+from maskstream.stream.evaluate_stills import InstanceScore, stills_record
+
+TEXT = (Path(__file__).parents[3] / "docs" / "evaluation.md").read_text()
+CODE = set(re.findall(r"`([^`]+)`", TEXT))
+
+
+def test_every_key_is_explained(davis, erring):
+    record = video_record(list(evaluate([Job(find_sequences(davis.root)[0], "mask")], erring)))
+    record.update(stills_record([InstanceScore("a.jpg", 9, 0.5, 0.5, 1.0)]))
+    assert record.keys() <= CODE
+
+
+def test_every_option_is_explained():
+    options = {f"--{name.replace('_', '-')}" for name in EvalRequest.__slots__} - {
+        "--dataset",
+        "--as-json",
+        "--command",
+    }
+    told = {word for code in CODE for word in code.split()}
+    assert options <= told
