@@ -87,7 +87,7 @@ def _tile(bad: BadFrame, sequence: LabelledSequence, predictions: Path) -> RgbIm
     blend(tile, mask, _MASK, 0.4)
     _outline(tile, mask, _MASK, 1)
     _outline(tile, truth, _GROUND, 3)
-    _outline(tile, truth, _TRUTH, 1)
+    _outline(tile, truth, _TRUTH, 2)
     draw_label(tile, Label(bad.caption(), 15, _GROUND), (4, 4))
     return tile
 
