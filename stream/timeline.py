@@ -13,7 +13,8 @@ class Timeline:
 
     A good PTS is passed on as it is. Tracking and video files both need time that grows: a repeated or
     slightly early PTS becomes one tick after its predecessor; after a jump far back (a camera's clock was
-    reset, two recordings were joined) the new clock is moved to where the old one ended.
+    reset, two recordings were joined) the new clock is moved to where the old one ended. If the next frame
+    goes on by the old clock, it was one late frame of a damaged stream, and the old clock stays.
     """
 
     def __init__(self, time_base: Fraction, frame_rate: Fraction | None, counts: SourceCounts) -> None:
@@ -23,6 +24,7 @@ class Timeline:
         self._last: int | None = None
         self._last_step = self._usual_step
         self._shift = 0
+        self._before_jump: tuple[int, int] | None = None  # shift and place before the last jump
 
     @property
     def started(self) -> bool:
@@ -50,16 +52,26 @@ class Timeline:
             self._counts.derived_pts += 1
             placed = 0 if self._last is None else self._last + self._last_step
         else:
-            placed = self._forward(pts + self._shift)
+            placed = self._forward(pts)
         self._last, self._last_step = placed, duration or self._usual_step
         return placed
 
-    def _forward(self, pts: int) -> int:
-        last = self._last
+    def _forward(self, stored_pts: int) -> int:
+        self._shift = self._confirmed_shift(stored_pts)
+        last, pts = self._last, stored_pts + self._shift
         if last is None or pts > last:
             return pts
         self._counts.corrected_pts += 1
         if (last - pts) * self._time_base < 1:  # closer than a second: a slip, not another clock
             return last + 1
+        self._before_jump = self._shift, last
         self._shift += last + self._last_step - pts
         return last + self._last_step
+
+    def _confirmed_shift(self, stored_pts: int) -> int:
+        """The shift by which this frame is placed: was the last one's jump a new clock?"""
+        jump, self._before_jump = self._before_jump, None
+        if jump is None:
+            return self._shift
+        old_shift, old_last = jump
+        return old_shift if stored_pts + old_shift > old_last else self._shift

@@ -55,5 +55,11 @@ def test_after_a_jump_back_time_goes_on(timeline, counts):
     assert counts.corrected_pts == 1
 
 
+def test_a_late_frame_of_a_damaged_stream_does_not_move_those_behind_it(timeline, counts):
+    times = (5000, 1000, 5040, 1040, 5080, 5120, 5160)
+    assert [timeline.place(pts) for pts in times] == [5000, 5040, 5041, 5081, 5082, 5120, 5160]
+    assert counts.corrected_pts == 4
+
+
 def test_two_jumps_back(timeline):
     assert [timeline.place(pts) for pts in (5000, 0, 2000, 0)] == [5000, 5040, 7040, 7080]
