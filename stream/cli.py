@@ -64,6 +64,7 @@ def build_parser() -> argparse.ArgumentParser:
         "eval", help="score masks against a known truth", epilog=EVAL_EXAMPLES, formatter_class=raw
     )
     add_eval_options(evaluation)
+    _add_model_options(evaluation)
     evaluation.set_defaults(command=_eval)
     doctor = commands.add_parser("doctor", help="what this machine has, and what a run would use")
     doctor.add_argument("--json", action="store_true", help="print one JSON object")
@@ -93,26 +94,32 @@ def _add_run_options(run: argparse.ArgumentParser) -> None:
     run.add_argument("--source", metavar="SOURCE", help="where frames come from")
     run.add_argument("--prompt", action="append", metavar="ID:KIND=VALUE[@TIME]", help="what to track")
     run.add_argument("--sink", action="append", metavar="KIND=TARGET", help="where results go")
-    run.add_argument("--weights", metavar="PATH|NAME", help="see maskstream weights list")
-    run.add_argument("--device", choices=("auto", "cpu", "cuda"), help="where the networks run")
-    run.add_argument(
-        "--size",
-        type=int,
-        metavar="PX",
-        help="long side of the model input: 1024, 768, 512 or any multiple of 16; smaller is faster, coarser",
-    )
-    run.add_argument(
-        "--engine",
-        choices=("auto", "torch", "openvino"),
-        help="what runs the networks; auto: the quickest",
-    )
-    run.add_argument("--threads", type=int, metavar="N", help="CPU threads for the networks; one per core")
+    _add_model_options(run)
     run.add_argument("--max-frames", type=int, metavar="N", help="stop after so many frames")
     run.add_argument(
         "--connect-timeout", type=float, metavar="S", help="how long a stream may take to show a picture"
     )
     run.add_argument("--json", action="store_true", help="print the summary as one JSON object")
     run.set_defaults(command=_run)
+
+
+def _add_model_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--weights", metavar="PATH|NAME", help="see maskstream weights list")
+    command.add_argument("--device", choices=("auto", "cpu", "cuda"), help="where the networks run")
+    command.add_argument(
+        "--size",
+        type=int,
+        metavar="PX",
+        help="long side of the model input: 1024, 768, 512 or any multiple of 16; smaller is faster, coarser",
+    )
+    command.add_argument(
+        "--engine",
+        choices=("auto", "torch", "openvino"),
+        help="what runs the networks; auto: the quickest",
+    )
+    command.add_argument(
+        "--threads", type=int, metavar="N", help="CPU threads for the networks; one per core"
+    )
 
 
 def _add_weights_commands(weights: argparse.ArgumentParser) -> None:
@@ -130,7 +137,6 @@ def _add_weights_commands(weights: argparse.ArgumentParser) -> None:
 
 def config_overrides(options: argparse.Namespace) -> dict[str, Any]:
     """What the options say, in the YAML's shape."""
-    model = {name: getattr(options, name) for name in ("weights", "device", "size", "engine", "threads")}
     values = {
         "source": options.source,
         "prompts": options.prompt,
@@ -139,7 +145,12 @@ def config_overrides(options: argparse.Namespace) -> dict[str, Any]:
         "connect_timeout_s": options.connect_timeout,
     }
     given = {key: value for key, value in values.items() if value is not None}
-    return {**given, "model": {key: value for key, value in model.items() if value is not None}}
+    return {**given, **_model_overrides(options)}
+
+
+def _model_overrides(options: argparse.Namespace) -> dict[str, Any]:
+    model = {name: getattr(options, name) for name in ("weights", "device", "size", "engine", "threads")}
+    return {"model": {key: value for key, value in model.items() if value is not None}}
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -157,7 +168,8 @@ def _weights(options: argparse.Namespace) -> int:
 def _eval(options: argparse.Namespace) -> int:
     from .cli_eval import eval_command
 
-    return eval_command(eval_request(options, options.arguments))
+    model = load_config(None, _model_overrides(options)).model
+    return eval_command(eval_request(options, model, options.arguments))
 
 
 def _doctor(options: argparse.Namespace) -> int:

@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
@@ -17,34 +17,17 @@ from .cli_eval_tables import eval_view
 from .console import EXIT_OK, paper, say
 from .display import download_view
 from .doctor import stamp
-from .evaluate import Job, MakeSegmenter, OnFrames, TrackerSegmenters, evaluate
+from .evaluate import Job, OnFrames, evaluate
 from .evaluate_calibration import fitted_table, promises_of
 from .evaluate_data import LabelledSequence, find_sequences
+from .evaluate_networks import Networks, choose_networks
 from .evaluate_output import EvaluationFolder, json_bytes
 from .evaluate_report import video_record
 from .evaluate_scores import SequenceScores
-from .evaluate_stills import Encode, Still, find_stills, score_still, still_segmenter, stills_record
+from .evaluate_stills import Still, find_stills, score_still, stills_record
 from .mask_sink import write_whole
 from .records import Record
 from .targets import check_file
-
-
-@dataclass(frozen=True, slots=True)
-class Networks:
-    """What is scored, before it is loaded."""
-
-    weights: Path
-    weights_record: Record
-    device: str
-    size: int
-
-    def segmenters(self) -> MakeSegmenter:
-        """For videos."""
-        return TrackerSegmenters(self.weights, self.device, self.size)
-
-    def stills(self) -> Encode:
-        """For pictures."""
-        return still_segmenter(self.weights, self.device, self.size)
 
 
 def eval_command(request: EvalRequest) -> int:
@@ -52,7 +35,7 @@ def eval_command(request: EvalRequest) -> int:
     sequences, stills = _find(request)
     folder = _checked_outputs(request)
     screen = Console(stderr=True)
-    networks = choose_networks(request, screen)
+    networks = _choose_networks(request, screen)
     settings = _settings(request, networks)
     if folder:
         folder.begin(settings, [sequence.name for sequence in sequences])
@@ -68,23 +51,9 @@ def eval_command(request: EvalRequest) -> int:
     return EXIT_OK
 
 
-def choose_networks(request: EvalRequest, screen: Console) -> Networks:
-    """Fetches the weights if need be.
-
-    Raises:
-        WeightsError: they cannot be had.
-        ConfigError: the device is not on this machine.
-    """
-    from maskstream.model.download import digest_of
-    from maskstream.model.predictor import resolve_device
-    from maskstream.model.weights import list_weights, resolve
-
-    device = str(resolve_device(request.device))
+def _choose_networks(request: EvalRequest, screen: Console) -> Networks:
     with download_view(screen) as progress:
-        weights = resolve(request.weights, progress, lambda sentence: say(f"note: {sentence}"))
-    names = [status.known.name for status in list_weights() if status.path == weights]
-    record = {"name": names[0] if names else weights.name, "sha256": digest_of(weights).sha256}
-    return Networks(weights, record, device, request.size)
+        return choose_networks(request.model, progress, lambda sentence: say(f"note: {sentence}"))
 
 
 def _find(request: EvalRequest) -> tuple[list[LabelledSequence], list[Still]]:
@@ -112,11 +81,9 @@ def _settings(request: EvalRequest, networks: Networks) -> Record:
     return {
         "command": request.command,
         "seed": request.seed,
-        "size": request.size,
         "max_frames": request.max_frames,
         "workers": request.workers,
-        "device": networks.device,
-        "weights": networks.weights_record,
+        **networks.record(),
         **stamp(),
     }
 
@@ -134,7 +101,9 @@ def _videos(
     ]
     frames = sum(len(sequence.pictures) for sequence in sequences)
     with _progress(screen, "frames", frames) as advance:
-        scores = list(evaluate(jobs, networks.segmenters(), workers=request.workers, on_frames=advance))
+        scores = list(
+            evaluate(jobs, networks.segmenters(request.workers), workers=request.workers, on_frames=advance)
+        )
     if folder:
         folder.write_video(sequences, scores)
     if request.fit_quality:

@@ -11,6 +11,8 @@ from typing import Literal
 
 from maskstream.model.errors import ConfigError
 
+from .config import ModelConfig
+
 EVAL_EXAMPLES = """\
 datasets:  JPEGImages/480p/SEQUENCE/*.jpg with Annotations/480p/SEQUENCE/*.png: DAVIS layout, any objects
 stills:    images/*/X.jpg with outlines in labels/*/X.txt: YOLO-seg layout, such as coco128-seg
@@ -36,9 +38,7 @@ class EvalRequest:
     resolution: str | None  # the folder below JPEGImages
     max_frames: int | None  # of each sequence; with stills: pictures
     seed: Literal["mask", "box", "click"]
-    weights: str | None
-    device: str
-    size: int
+    model: ModelConfig
     workers: int
     out: Path | None
     fit_quality: Path | None
@@ -57,7 +57,7 @@ class EvalRequest:
 
 
 def add_eval_options(parser: argparse.ArgumentParser) -> None:
-    """All options, each with the name of its field in EvalRequest."""
+    """All options but those of the networks, each with the name of its field in EvalRequest."""
     parser.add_argument("dataset", nargs="?", type=Path, metavar="DATASET", help="videos in DAVIS layout")
     parser.add_argument(
         "--stills", type=Path, metavar="DIR", help="pictures with outlines, in YOLO-seg layout"
@@ -70,13 +70,6 @@ def add_eval_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-frames", type=int, metavar="N", help="only the first N frames of each sequence"
     )
-    parser.add_argument("--weights", metavar="PATH|NAME", help="see maskstream weights list")
-    parser.add_argument(
-        "--device", choices=("auto", "cpu", "cuda"), default="auto", help="where the networks run"
-    )
-    parser.add_argument(
-        "--size", type=int, choices=(1024, 768, 512), default=1024, help="model input, px: long side"
-    )
     parser.add_argument("--workers", type=int, default=1, metavar="N", help="sequences scored side by side")
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="figures, masks as PNG, plots, the worst frames"
@@ -87,12 +80,13 @@ def add_eval_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the figures as one JSON object")
 
 
-def eval_request(options: argparse.Namespace, arguments: Sequence[str]) -> EvalRequest:
+def eval_request(options: argparse.Namespace, model: ModelConfig, arguments: Sequence[str]) -> EvalRequest:
     """The request, and the line it came from.
 
     Raises:
         ConfigError: options do not go together or are out of range.
     """
-    given = {name: value for name, value in vars(options).items() if name in EvalRequest.__slots__}
+    elsewhere = {"model", "as_json", "command"}
+    given = {name: getattr(options, name) for name in EvalRequest.__slots__ if name not in elsewhere}
     command = shlex.join(["maskstream", *arguments])
-    return EvalRequest(**{**given, "as_json": options.json, "command": command})
+    return EvalRequest(**given, model=model, as_json=options.json, command=command)

@@ -31,7 +31,10 @@ def eval_view(record: Record) -> RenderableType:
         parts.append(_stills_table(record))
     weights = record["weights"]
     parts.append(
-        Text(f"{weights['name']} ({weights['sha256'][:12]}), {record['size']} px, on {record['device']}")
+        Text(
+            f"{weights['name']} ({weights['sha256'][:12]}), {record['size']} px, "
+            f"on {record['device']} with {record['engine']}"
+        )
     )
     return Group(*parts)
 

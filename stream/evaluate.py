@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from maskstream.model.errors import MaskstreamError
 
@@ -23,9 +21,6 @@ from .picture_source import PictureSource
 from .prompts import ScheduledPrompt
 from .types import Frame, FrameResult
 
-if TYPE_CHECKING:
-    from maskstream.model.predictor import Predictor
-
 FRAME_RATE = Fraction(24)  # DAVIS's
 
 Segment = Callable[[Frame], FrameResult]
@@ -34,31 +29,6 @@ OnFrames = Callable[[int], None]  # takes how many more frames are done
 
 MakeSegmenter = Callable[[Sequence[ScheduledPrompt]], Segment]
 """Begins a new stream whose objects are shown as scheduled. Picklable where several processes are used."""
-
-
-@dataclass(frozen=True, slots=True)
-class TrackerSegmenters:
-    """Makes real segmenters; the networks are loaded once in each process."""
-
-    weights: Path
-    device: str
-    size: int
-
-    def __call__(self, schedule: Sequence[ScheduledPrompt]) -> Segment:
-        """A new tracker on the loaded networks."""
-        from maskstream.model.tracker import Tracker
-
-        from .segmenter import Segmenter
-
-        predictor = _predictor(self.weights, self.device, self.size)
-        return Segmenter(predictor, Tracker(predictor), schedule)
-
-
-@lru_cache(maxsize=1)
-def _predictor(weights: Path, device: str, size: int) -> Predictor:
-    from maskstream.model.predictor import load_predictor
-
-    return load_predictor(weights, device, size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +48,7 @@ def evaluate(
     Args:
         jobs: the sequences.
         make_segmenter: begins each sequence's stream.
-        workers: processes; each holds its own networks and takes its share of the CPU cores.
+        workers: processes; each holds its own networks.
         on_frames: told of progress, after each frame or, with several workers, each sequence.
 
     Raises:
@@ -102,7 +72,7 @@ def _side_by_side(
 ) -> Iterator[SequenceScores]:
     # Forked processes would share locks that torch's threads hold.
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, spawn, _limit_threads, (workers,)) as pool:
+    with ProcessPoolExecutor(workers, spawn) as pool:
         try:
             yield from pool.map(work, jobs)
         except BrokenProcessPool as error:
@@ -154,11 +124,6 @@ def _score(
         for object_id, first in sequence.first_frames.items()
         if frame >= first
     }
-
-
-def _limit_threads(workers: int) -> None:
-    """Processes with a thread per core each get in one another's way. Torch reads this when it is loaded."""
-    os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // workers))
 
 
 def _ignore(frames: int) -> None:

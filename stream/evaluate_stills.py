@@ -52,20 +52,6 @@ class InstanceScore:
     encode_ms: float  # of its picture
 
 
-def still_segmenter(weights: Path, device: str, size: int) -> Encode:
-    """Loads the networks."""
-    from maskstream.model.predictor import load_predictor
-    from maskstream.model.sam import best_masks
-
-    predictor = load_predictor(weights, device, size)
-
-    def encode(image: RgbImage) -> Decode:
-        embedding = predictor.encode(image)
-        return lambda prompts, multimask: best_masks(predictor, embedding, prompts, multimask)[0]
-
-    return encode
-
-
 def find_stills(folder: Path, max_pictures: int | None = None) -> list[Still]:
     """All pictures with outlined things, in order of their names.
 

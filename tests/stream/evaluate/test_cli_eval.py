@@ -18,16 +18,20 @@ def networks(monkeypatch, erring):
     """In place of the weights: a tracker that errs, and a decoder that answers with nothing."""
 
     class Stub:
-        weights_record = {"name": "stub", "sha256": "0123456789abcdef"}
-        device, size = "cpu", 512
+        def __init__(self, model):
+            self.size = model.size
 
-        def segmenters(self):
+        def record(self):
+            weights = {"name": "stub", "sha256": "0123456789abcdef"}
+            return {"device": "cpu", "engine": "torch", "size": self.size, "weights": weights}
+
+        def segmenters(self, workers):
             return erring
 
         def stills(self):
             return lambda image: lambda prompts, multimask: np.zeros((len(prompts), *image.shape[:2]), bool)
 
-    monkeypatch.setattr(cli_eval, "choose_networks", lambda request, screen: Stub())
+    monkeypatch.setattr(cli_eval, "choose_networks", lambda model, progress, notify: Stub(model))
     return erring
 
 
@@ -164,6 +168,7 @@ def test_stills_beside_videos(capsys, networks, davis, tmp_path):
         (["--stills", "x", "--fit-quality", "t.json"], "--fit-quality learns from tracked masks"),
         (["nowhere", "--workers", "0"], "--workers must be at least 1, got 0"),
         (["nowhere", "--max-frames", "2"], "--max-frames must be at least 3, got 2"),
+        (["nowhere", "--size", "500"], "model.size: must be a multiple of 16 from 64 to 2048, got 500"),
         (["nowhere", "--seed", "boxes"], "argument --seed: invalid choice: 'boxes'"),
         (["nowhere", "--out", "a/b/c"], "nowhere is not in DAVIS layout"),
     ],

