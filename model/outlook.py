@@ -15,7 +15,6 @@ from .motion import Motion, SoftMask
 from .soft_masks import resize_soft
 
 EDGE_PX = 3  # low-res px around the object in which flow is too coarse to tell what is background
-CELL_PX = 4  # low-res px per 16 px cell of the model input
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +23,7 @@ class OutlookSettings:
 
     response_gain: float = 6.0  # appearance response to probability: sigmoid(gain * response)
     warped_share: float = 0.3  # of the flow-warped previous mask in the map
-    reach_cells: int = 4  # how far from the warped mask the object may be, in 16 px cells
+    reach: float = 1 / 16  # how far from the warped mask the object may be, of the picture's long side
     background_weight: float = 0.7  # how much known background outweighs looking like the object
     search_margin: float = 0.25  # more response than 0 that a search over the whole picture asks for
 
@@ -60,7 +59,7 @@ def look_ahead(
     looks = _probability(memory.respond(grid), settings.response_gain, size)
     warped = motion.warp(soft)
     background = motion.warp(background) * resize_soft(motion.agreement, size)
-    looks = looks * (1 - settings.background_weight * background) * _near(warped, settings.reach_cells)
+    looks = looks * (1 - settings.background_weight * background) * _near(warped, settings.reach)
     soft_map: SoftMask = (1 - settings.warped_share) * looks + settings.warped_share * warped
     return Outlook(soft_map, background, is_search=False)
 
@@ -87,9 +86,9 @@ def _probability(response: Tensor, gain: float, size: tuple[int, int]) -> SoftMa
     return resize_soft(torch.sigmoid(gain * response).cpu().numpy(), size)
 
 
-def _near(warped: SoftMask, reach_cells: int) -> SoftMask:
+def _near(warped: SoftMask, reach: float) -> SoftMask:
     """1 within reach of the warped mask, falling off smoothly to 0."""
-    reach_px = CELL_PX * reach_cells
+    reach_px = max(1, round(reach * max(warped.shape)))
     kernel = np.ones((2 * reach_px + 1, 2 * reach_px + 1), np.uint8)
     grown = cv2.dilate((warped > 0.3).astype(np.float32), kernel)
     near: SoftMask = cv2.GaussianBlur(grown, (0, 0), reach_px / 2)

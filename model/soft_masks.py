@@ -62,6 +62,14 @@ def box_of_soft(soft: SoftMask, embedding: ImageEmbedding) -> NDArray[np.float32
     return scale_box(box, embedding.resized_hw, embedding.original_hw)
 
 
+def box_iou(a_xyxy: NDArray[np.float32], b_xyxy: NDArray[np.float32]) -> float:
+    """Intersection over union of two boxes (4,)."""
+    top_left, bottom_right = np.maximum(a_xyxy[:2], b_xyxy[:2]), np.minimum(a_xyxy[2:], b_xyxy[2:])
+    shared = float(np.prod(np.maximum(bottom_right - top_left, 0)))
+    area = float(np.prod(a_xyxy[2:] - a_xyxy[:2]) + np.prod(b_xyxy[2:] - b_xyxy[:2]))
+    return shared / max(area - shared, 1e-6)
+
+
 def box_in_low_res(prompt: Prompt, embedding: ImageEmbedding) -> NDArray[np.float32]:
     """A box prompt (4,) in px of the low-res grid."""
     assert prompt.box_xyxy is not None

@@ -23,6 +23,7 @@ from .outlook import Outlook, OutlookSettings, background_of, look_ahead, search
 from .predictor import Predictor
 from .soft_masks import (
     box_in_low_res,
+    box_iou,
     box_of_soft,
     cell_means,
     inside_box,
@@ -191,17 +192,18 @@ class Tracker:
     def _decode_shown(self, prompt: Prompt, outlook: Outlook | None, embedding: ImageEmbedding) -> _Found:
         """The mask of what the user points at.
 
-        Clicks on a known object correct the mask it would have had. A lone click on a new one is ambiguous (a
-        wheel or its car?), so the best of three candidates is taken.
+        Clicks on a known object correct the mask it would have had. On a new one the prompt may be ambiguous
+        (a wheel or its car?): of a box's candidates the one that fills it best is taken, of a lone click's
+        the one the decoder trusts most.
         """
         box = None if outlook is None else box_of_soft(outlook.soft_map, embedding)
         if outlook is not None and box is not None and prompt.box_xyxy is None:
             prompt = _correction(prompt, box, outlook.soft_map)
-        ambiguous = prompt.box_xyxy is None and len(prompt.points_xy) == 1
-        prediction = self._predictor.decode(embedding, [prompt], multimask_output=ambiguous)
-        best = int(prediction.predicted_iou[0].argmax())
-        soft = torch.sigmoid(prediction.low_res_logits[0, best]).cpu().numpy()
-        return _Found(soft, float(prediction.predicted_iou[0, best]), agreement=1.0)
+        prediction = self._predictor.decode_all(embedding, [prompt])
+        candidates = torch.sigmoid(prediction.low_res_logits[0]).cpu().numpy()
+        predicted_iou = prediction.predicted_iou[0].cpu().numpy()
+        best = _best_shown(prompt, candidates, predicted_iou, embedding)
+        return _Found(candidates[best], float(predicted_iou[best]), agreement=1.0)
 
     def _follow(
         self,
@@ -298,6 +300,22 @@ def _check_prompts(prompts: Sequence[Prompt], original_hw: tuple[int, int]) -> N
         raise PromptError(f"two prompts for one object on one frame, ids {ids}: merge them into one prompt")
     for prompt in prompts:
         prompt.check_inside(original_hw)
+
+
+def _best_shown(
+    prompt: Prompt,
+    candidates: NDArray[np.float32],
+    predicted_iou: NDArray[np.float32],
+    embedding: ImageEmbedding,
+) -> int:
+    """Which of (4, 4h, 4w) candidates the prompt means: see `Tracker._decode_shown`."""
+    if prompt.box_xyxy is not None:
+        boxes = [box_of_soft(soft, embedding) for soft in candidates]
+        fits = [0.0 if box is None else box_iou(box, prompt.box_xyxy) for box in boxes]
+        return int(np.argmax(predicted_iou + fits))
+    if len(prompt.points_xy) == 1:
+        return 1 + int(np.argmax(predicted_iou[1:]))
+    return 0  # several points leave little doubt: SAM's single mask
 
 
 def _logits_of(soft_map: SoftMask) -> NDArray[np.float32]:
