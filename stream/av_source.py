@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -62,12 +63,27 @@ class AvSource(BaseSource):
         self._target, self._read_timeout_s = target, read_timeout_s
         self._timeline = Timeline(info.time_base, info.frame_rate, counts)
         self._reader: ReaderThread[Frame] | None = None
+        self._unwanted = threading.Event()
+
+    def standby(self) -> None:
+        """Keep a live stream flowing until its first frame is asked for; what comes meanwhile is not kept.
+
+        Else seconds of old pictures would pile up, here and in the server, while networks are loaded.
+        """
+        if self._decoder.is_live and self._reader is None:
+            self._unwanted.set()
+            self._start_reader()
+
+    def _start_reader(self) -> ReaderThread[Frame]:
+        self._reader = ReaderThread(self._made_frames(), on_end=self._decoder.close)
+        return self._reader
 
     def _frames(self) -> Iterator[Frame]:
-        frames = self._made_frames()
+        self._unwanted.clear()
         if self._target.path is None:
-            self._reader = ReaderThread(frames, on_end=self._decoder.close)
-            frames = self._read(self._reader)
+            frames = self._read(self._reader or self._start_reader())
+        else:
+            frames = self._made_frames()
         last: Frame | None = None
         try:
             for frame in frames:
@@ -100,7 +116,7 @@ class AvSource(BaseSource):
     def _timed(self) -> Iterator[tuple[DecodedFrame, int]]:
         """Frames with their PTS; first ones without are held until one with a PTS shows where they belong."""
         held: list[DecodedFrame] = []
-        for decoded in self._decoded:
+        for decoded in self._wanted():
             frame = decoded.frame
             pts = frame.pts if frame.pts is not None else frame.dts
             if pts is None and not self._timeline.started and len(held) < _MAX_HELD:
@@ -110,6 +126,23 @@ class AvSource(BaseSource):
             held = []
             yield decoded, self._timeline.place(pts, frame.duration)
         yield from self._placed(held, None)
+
+    def _wanted(self) -> Iterator[DecodedFrame]:
+        """What is decoded once frames are wanted; of a stream that ends before that, its last frame."""
+        unseen: DecodedFrame | None = None
+        try:
+            for decoded in self._decoded:
+                if self._closed.is_set():
+                    return
+                unseen = decoded if self._unwanted.is_set() else None
+                if unseen is None:
+                    yield decoded
+        except BrokenOffError:
+            if unseen is not None:
+                yield unseen
+            raise
+        if unseen is not None:
+            yield unseen
 
     def _placed(self, held: list[DecodedFrame], first_pts: int | None) -> Iterator[tuple[DecodedFrame, int]]:
         durations = [decoded.frame.duration for decoded in held]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from maskstream.model.weights import Notify, Progress
 
     from .sinks import Sink
-    from .sources import Source
+    from .source_base import BaseSource
 
 OnResult = Callable[[FrameResult], None]
 
@@ -30,7 +30,7 @@ OnResult = Callable[[FrameResult], None]
 class Inputs:
     """What a run was asked for, open and checked. Nothing has been written, no network loaded."""
 
-    source: Source
+    source: BaseSource
     sinks: tuple[Sink, ...]
     schedule: tuple[ScheduledPrompt, ...]
 
@@ -83,6 +83,7 @@ def prepare(
     inputs = open_inputs(config, extra_prompts)
     with ExitStack() as undo:
         undo.callback(inputs.source.close)
+        inputs.source.standby()
         segmenter = _load_segmenter(config.model, inputs, notify, progress)
         undo.pop_all()
     tally = Tally()
@@ -151,7 +152,7 @@ def run(config: Config, on_result: OnResult | None = None) -> RunSummary:
     return ready.summary()
 
 
-def _open_source(config: Config) -> Source:
+def _open_source(config: Config) -> BaseSource:
     from .sources import open_source
 
     return open_source(

@@ -126,6 +126,9 @@ class BaseSource(ABC):
                 self._left -= 1
             return frame
 
+    def standby(self) -> None:  # noqa: B027  # only what flows by itself needs it
+        """Nobody wants frames yet: a live stream flows on, unseen, until the first one is asked for."""
+
     def close(self) -> None:
         """Stop; an iteration waiting in another thread ends within about a second. May be called twice."""
         self._closed.set()

@@ -41,6 +41,13 @@ def reader_threads():
     return [thread for thread in threading.enumerate() if thread.name.startswith("maskstream-")]
 
 
+def wait_until(condition):
+    deadline = time.monotonic() + 10
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert condition()
+
+
 def test_rtsp_frames_have_true_times(rtsp):
     with open_source(f"rtsp://{rtsp}/live") as source:
         frames = list(islice(source, 40))
@@ -228,6 +235,51 @@ def test_a_device_gives_frames_at_its_own_pace():
     assert source.info.source_id == "device:lavfi:testsrc2=size=320x240:rate=50,realtime"
     assert [frame.pts * frame.time_base for frame in frames] == [Fraction(n, 50) for n in range(15)]
     assert len({frame.image.tobytes() for frame in frames}) == 15
+
+
+def test_what_a_live_stream_shows_before_anyone_looks_is_not_kept():
+    with open_source("device:lavfi:testsrc2=size=64x64:rate=50,realtime") as source:
+        source.standby()
+        opened_ns = time.monotonic_ns()
+        time.sleep(0.5)
+        frames = list(islice(source, 3))
+    assert [frame.index for frame in frames] == [0, 1, 2]
+    assert frames[0].time_s > 0.3
+    assert frames[0].captured_ns - opened_ns > 0.3e9
+    assert len({frame.pts for frame in frames}) == 3
+    assert not reader_threads()
+
+
+def test_a_stream_that_ends_before_anyone_looks_shows_its_last_picture(rtsp):
+    source = open_source("device:lavfi:testsrc2=size=64x64:rate=10:duration=1")
+    source.standby()
+    wait_until(lambda: not reader_threads())
+    with source:
+        assert [float(frame.time_s) for frame in source] == [0.9]
+    source = open_source(f"rtsp://{rtsp}/finite")
+    source.standby()
+    wait_until(lambda: not reader_threads())
+    frames, message = read_until_break(source)
+    assert len(frames) == 1
+    assert message.endswith("the server ended the stream")
+
+
+def test_closing_a_stream_that_nobody_looked_at(start_rtsp):
+    _, address = start_rtsp()
+    source = open_source(f"rtsp://{address}/live")
+    source.standby()
+    source.close()
+    assert list(source) == []
+    assert not reader_threads()
+
+
+def test_a_recording_waits_to_be_looked_at(make_clip, serve_http, tmp_path):
+    path = make_clip("clip.mp4")
+    for spec in (str(path), serve_http(folder=tmp_path) + "/clip.mp4"):
+        with open_source(spec) as source:
+            source.standby()
+            time.sleep(0.1)
+            assert len(list(source)) == 30
 
 
 def test_a_device_that_ends_by_itself_has_not_broken_off():
