@@ -93,9 +93,13 @@ class OpenVINOEngine:
         self._notify = notify or log.info
         self._networks: OrderedDict[tuple[str, tuple[int, int]], Network] = OrderedDict()
         self._core = _core()
-        self._settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision}
+        self._settings: dict[str, str | int | bool] = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_PRECISION_HINT": precision,
+            "ENABLE_CPU_PINNING": False,  # the cores are shared with decoding, drawing and other programs
+        }
         if threads is not None:
-            self._settings["INFERENCE_NUM_THREADS"] = str(threads)
+            self._settings["INFERENCE_NUM_THREADS"] = threads
         self._origin = _origin_of(model)
 
     def prepare(self, input_hw: tuple[int, int]) -> None:
@@ -181,7 +185,8 @@ class OpenVINOEngine:
         expected = _sampled(graph(*graph.example(input_hw)))
         if self._store:
             self._store.keep(key, lambda folder: _save(folder, model, expected))
-        return self._compile(model), expected
+        # From the disk where it was kept: compiled from memory it would round otherwise than in later runs.
+        return self._kept(key) or (self._compile(model), expected)
 
     def _compile(self, model: Any) -> Network:
         return Network(self._core.compile_model(model, "CPU", self._settings))

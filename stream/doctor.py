@@ -104,6 +104,7 @@ def _packages() -> Iterator[Finding]:
             yield Finding("packages", name, metadata.version(name))
         except metadata.PackageNotFoundError:
             yield Finding("packages", name, f"missing; pip install {name}", is_fine=False)
+    yield Finding("packages", "openvino", _version_of("openvino"))
 
 
 def _compute() -> Iterator[Finding]:
@@ -111,7 +112,6 @@ def _compute() -> Iterator[Finding]:
     from maskstream.model.predictor import resolve_device
 
     yield from _torch()
-    yield Finding("compute", "OpenVINO", _version_of("openvino"))
     device = resolve_device("auto")
     engine = choose_engine("auto", device)
     yield Finding("compute", "a run uses", f"{device}, engine {engine}, size {ModelConfig().size} px")

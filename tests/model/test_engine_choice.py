@@ -1,0 +1,117 @@
+"""Which engine a name means here, and what becomes of one that fails."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+
+import pytest
+import torch
+from maskstream.model import engine_choice
+from maskstream.model.engine_choice import choose_engine, make_engine
+from maskstream.model.engines import Engine, TorchEngine
+from maskstream.model.errors import ConfigError, EngineError
+from maskstream.model.mobile_sam import MobileSam
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+
+@pytest.fixture(scope="module")
+def model() -> MobileSam:
+    return MobileSam().eval()
+
+
+@pytest.fixture
+def without_openvino(monkeypatch: pytest.MonkeyPatch) -> None:
+    find_spec = importlib.util.find_spec
+
+    def find(name: str, package: str | None = None) -> ModuleSpec | None:
+        return None if name == "openvino" else find_spec(name, package)
+
+    monkeypatch.setattr(importlib.util, "find_spec", find)
+
+
+@pytest.fixture
+def broken_openvino(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object) -> Engine:
+        raise EngineError("engine openvino computes wrongly")
+
+    monkeypatch.setattr(engine_choice, "_openvino", fail)
+
+
+@pytest.mark.parametrize(
+    ("name", "device", "chosen"),
+    [
+        ("auto", CPU, "openvino"),
+        ("auto", CUDA, "torch"),
+        ("torch", CPU, "torch"),
+        ("openvino", CPU, "openvino"),
+    ],
+)
+def test_the_quickest_for_the_device(name: str, device: torch.device, chosen: str) -> None:
+    pytest.importorskip("openvino", reason="OpenVINO has no wheel for this machine")
+    assert choose_engine(name, device) == chosen
+
+
+@pytest.mark.usefixtures("without_openvino")
+def test_torch_where_openvino_is_not_installed() -> None:
+    assert choose_engine("auto", CPU) == "torch"
+    with pytest.raises(EngineError, match="engine openvino is not installed; pip install openvino"):
+        choose_engine("openvino", CPU)
+
+
+def test_what_cannot_be() -> None:
+    with pytest.raises(ConfigError, match="no engine 'tensorrt'; there are: auto, torch, openvino"):
+        choose_engine("tensorrt", CPU)
+    with pytest.raises(ConfigError, match="openvino runs on the CPU, not on cuda; use --device cpu"):
+        choose_engine("openvino", CUDA)
+
+
+@pytest.mark.usefixtures("broken_openvino")
+def test_auto_falls_back_to_torch_and_says_so(model: MobileSam) -> None:
+    pytest.importorskip("openvino", reason="OpenVINO has no wheel for this machine")
+    said: list[str] = []
+    assert isinstance(make_engine(model, "auto", notify=said.append), TorchEngine)
+    assert said == ["engine openvino computes wrongly; this run uses torch, which is slower"]
+
+
+@pytest.mark.usefixtures("broken_openvino")
+def test_what_was_asked_for_by_name_is_refused(model: MobileSam) -> None:
+    pytest.importorskip("openvino", reason="OpenVINO has no wheel for this machine")
+    with pytest.raises(EngineError, match="computes wrongly"):
+        make_engine(model, "openvino")
+
+
+@pytest.fixture
+def torch_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("torch_threads")
+@pytest.mark.parametrize("threads", [1, 3])
+def test_threads(model: MobileSam, threads: int) -> None:
+    make_engine(model, "torch", threads=threads)
+    assert torch.get_num_threads() == threads
+
+
+def test_networks_are_kept_in_the_users_cache(
+    model: MobileSam, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    openvino_engine = pytest.importorskip("maskstream.model.openvino_engine")
+    made: list[tuple[object, ...]] = []
+
+    class Recorded:
+        def __init__(self, *arguments: object, notify: object) -> None:
+            made.append(arguments)
+
+        def prepare(self, input_hw: tuple[int, int]) -> None:
+            made.append(input_hw)
+
+    monkeypatch.setattr(openvino_engine, "OpenVINOEngine", Recorded)
+    monkeypatch.setenv("MASKSTREAM_CACHE", str(tmp_path))
+    make_engine(model, "openvino", (64, 96))
+    assert made == [(model, tmp_path / "openvino", None), (64, 96)]
