@@ -58,7 +58,6 @@ def boundary(mask: BoolMask) -> BoolMask:
     edge = (mask ^ east) | (mask ^ south) | (mask ^ southeast)
     edge[-1] = mask[-1] ^ east[-1]
     edge[:, -1] = mask[:, -1] ^ south[:, -1]
-    edge[-1, -1] = False
     return edge
 
 
