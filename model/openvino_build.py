@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from typing import Any
 
 import numpy as np
@@ -73,10 +75,25 @@ class DecoderGraph(nn.Module):
 Graph = EncoderGraph | DecoderGraph
 
 
+def import_openvino() -> Any:
+    """The openvino module, imported without a word to anybody.
+
+    By itself the import reports to its maker through Google Analytics, unless openvino_telemetry is missing:
+    then a stub takes its place. Our users were not asked, so it is missing while we import.
+    """
+    if "openvino" not in sys.modules:
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+        try:
+            importlib.import_module("openvino")
+        finally:
+            del sys.modules["openvino_telemetry"]
+    return importlib.import_module("openvino")
+
+
 def build_openvino(graph: Graph, input_hw: tuple[int, int]) -> OpenVINOModel:
     """The graph as an OpenVINO model for inputs (h, w) px of this one size."""
-    # Not openvino.convert_model: it reports each use to its maker over the network unless told not to.
-    from openvino.frontend import FrontEndManager
+    # Not openvino.convert_model: it converts by the deprecated torch.jit.trace, or logs tracebacks.
+    frontend = import_openvino().frontend.FrontEndManager().load_by_framework("pytorch")
     from openvino.frontend.pytorch.fx_decoder import TorchFXPythonDecoder
 
     with torch.inference_mode(False), torch.no_grad():
@@ -84,7 +101,6 @@ def build_openvino(graph: Graph, input_hw: tuple[int, int]) -> OpenVINOModel:
         graph(*graph.example(_SMALL_HW))
         program = torch.export.export(graph, graph.example(input_hw), dynamic_shapes=graph.dynamic_shapes)
         module = program.run_decompositions(_decompositions()).module()
-    frontend = FrontEndManager().load_by_framework("pytorch")
     decoder = TorchFXPythonDecoder(module, dynamic_shapes=False)  # has to live until convert() is done
     return frontend.convert(frontend.load(decoder))
 

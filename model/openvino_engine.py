@@ -19,7 +19,7 @@ from .errors import EngineError
 from .graph_store import GraphStore
 from .mask_decoder import SINGLE_MASK
 from .mobile_sam import MobileSam
-from .openvino_build import DecoderGraph, EncoderGraph, Graph, build_openvino
+from .openvino_build import DecoderGraph, EncoderGraph, Graph, build_openvino, import_openvino
 from .prompt_encoder import PADDING
 from .self_check import check_output
 from .tiny_vit import PATCH_PX
@@ -199,9 +199,7 @@ def _sampled(outputs: Sequence[Tensor]) -> list[Tensor]:
 
 def _core() -> Any:
     try:
-        import openvino
-
-        return openvino.Core()
+        return import_openvino().Core()
     except (ImportError, RuntimeError) as error:
         raise EngineError(
             f"engine openvino cannot start ({error}); pip install openvino, or use --engine torch"
@@ -209,9 +207,7 @@ def _core() -> Any:
 
 
 def _save(folder: Path, model: Any, expected: Sequence[Tensor]) -> None:
-    import openvino
-
-    openvino.save_model(model, folder / _MODEL, compress_to_fp16=False)
+    import_openvino().save_model(model, folder / _MODEL, compress_to_fp16=False)
     np.savez(folder / _EXPECTED, *(output.numpy() for output in expected))
 
 

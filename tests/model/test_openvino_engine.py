@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import os
 import shutil
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -123,6 +126,26 @@ def test_other_weights_and_altered_files_are_built_anew(
     weights.write_bytes(content)
     with pytest.raises(EngineError, match="a network was built anew"):
         OpenVINOEngine(model, damaged).prepare(HW)
+
+
+def test_nobody_is_told_of_it(tmp_path: Path) -> None:
+    """By itself, the import of openvino starts a process that reports to its maker."""
+    script = """
+import sys
+told = []
+sys.addaudithook(lambda event, _: told.append(event) if event.startswith(("socket.", "os.fork")) else None)
+from maskstream.model.mobile_sam import MobileSam
+from maskstream.model.openvino_engine import OpenVINOEngine
+OpenVINOEngine(MobileSam().eval())
+assert "openvino" in sys.modules and "openvino_telemetry" not in sys.modules
+assert not told, told
+"""
+    home = {**os.environ, "HOME": str(tmp_path), "USERPROFILE": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=home, capture_output=True, text=True, timeout=120
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert not (tmp_path / "intel").exists()
 
 
 def test_a_user_hears_of_what_takes_long(
