@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"no clips in {options.folder}", file=sys.stderr)
         return 2
     print(f"{'clip':<32}{'in':>6}{'video':>7}{'lines':>7}{'png':>6}{'frames/s':>10}  result")
-    outcomes = [check_clip(clip, options.size, options.max_frames, show) for clip in clips]
+    outcomes = [check_clip(clip, options.size, options.engine, options.max_frames, show) for clip in clips]
     bad = sum(bool(outcome.faults) for outcome in outcomes)
     total = sum(outcome.frames_in for outcome in outcomes)
     print(f"{len(clips)} clips, {total} frames, {bad or 'none'} at fault")
@@ -70,6 +70,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/check_clips", description=__doc__)
     parser.add_argument("folder", nargs="?", type=Path, default=CLIPS, metavar="DIR")
     parser.add_argument("--size", type=int, default=256, help="model input, px")
+    parser.add_argument("--engine", default="auto", help="what runs the networks: auto, torch or openvino")
     parser.add_argument("--max-frames", type=int, metavar="N", help="only the first N frames of each clip")
     return parser.parse_args(arguments)
 
@@ -82,13 +83,17 @@ def show(outcome: Outcome) -> None:
 
 
 def check_clip(
-    clip: Path, size: int, max_frames: int | None, report: Callable[[Outcome], None] = lambda outcome: None
+    clip: Path,
+    size: int,
+    engine: str,
+    max_frames: int | None,
+    report: Callable[[Outcome], None] = lambda outcome: None,
 ) -> Outcome:
     """Run one clip into a temporary folder and compare."""
     with tempfile.TemporaryDirectory() as name:
         out = Path(name)
         began_s = time.monotonic()
-        problem = run(clip, out, size, max_frames)
+        problem = run(clip, out, size, engine, max_frames)
         seconds = time.monotonic() - began_s
         if problem:
             outcome = Outcome(clip.name, 0, 0, 0, 0, seconds, [problem])
@@ -98,9 +103,10 @@ def check_clip(
     return outcome
 
 
-def run(clip: Path, out: Path, size: int, max_frames: int | None) -> str | None:
+def run(clip: Path, out: Path, size: int, engine: str, max_frames: int | None) -> str | None:
     """Track something through the clip by the command line; what went wrong, if anything."""
-    line = ["run", "--source", str(clip), "--prompt", PROMPT, "--size", str(size), "--json"]
+    line = ["run", "--source", str(clip), "--prompt", PROMPT, "--json"]
+    line += ["--size", str(size), "--engine", engine]
     line += ["--sink", f"video={out / 'video.mp4'}", "--sink", f"masks={out / 'masks'}"]
     line += ["--max-frames", str(max_frames)] if max_frames else []
     stdout, stderr = io.StringIO(), io.StringIO()

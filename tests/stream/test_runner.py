@@ -199,5 +199,5 @@ def test_with_the_networks_the_mask_sits_on_the_object():
     spec = "synthetic:objects=1,frames=3,width=160,height=120"
     with open_source(spec) as source:
         prompts, truths = source.prompts(), [source.truth(index)[1] for index in range(3)]
-    for result, truth in zip(track(spec, prompts, size=512), truths, strict=True):
+    for result, truth in zip(track(spec, prompts, size=512, engine="torch"), truths, strict=True):
         assert region_iou(truth, result.objects[0].mask) > 0.85
