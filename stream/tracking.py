@@ -23,6 +23,7 @@ def track(
     weights: str | Path | None = None,
     device: Literal["auto", "cpu", "cuda"] = "auto",
     size: int = 1024,
+    engine: Literal["auto", "torch", "openvino"] = "auto",
     max_frames: int | None = None,
 ) -> Iterator[FrameResult]:
     """Results for the frames of a source, as they come; every frame of a file, the newest of a live stream.
@@ -34,6 +35,7 @@ def track(
         weights: a name that `maskstream weights list` shows, or a file.
         device: where the networks run.
         size: long side of the model input, px, a multiple of 16: 1024, 768, 512 or another.
+        engine: what runs the networks; "auto" is the quickest that is here for the device.
         max_frames: stop after so many.
 
     Raises:
@@ -45,7 +47,7 @@ def track(
         prompts=tuple(prompt for prompt in prompts if isinstance(prompt, str)),
         sinks=tuple(sinks),
         max_frames=max_frames,
-        model=ModelConfig(None if weights is None else str(weights), device, size),
+        model=ModelConfig(None if weights is None else str(weights), device, size, engine),
     )
     results = _HandOver()
     scheduled = [_scheduled(prompt) for prompt in prompts if not isinstance(prompt, str)]
