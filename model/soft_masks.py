@@ -13,7 +13,6 @@ from .motion import SoftMask
 from .types import BoolMask, ImageEmbedding, Prompt
 
 LOW_RES_PX = 4  # one low-res pixel covers 4x4 px of the model input
-BOX_MARGIN_PX = 2  # low-res px by which a mask may reach over its box
 LESSER_PART = 0.2  # of the largest part's area: smaller parts are noise and do not widen the box
 
 
@@ -76,11 +75,11 @@ def box_in_low_res(prompt: Prompt, embedding: ImageEmbedding) -> NDArray[np.floa
     return scale_box(prompt.box_xyxy, embedding.original_hw, embedding.resized_hw) / np.float32(LOW_RES_PX)
 
 
-def inside_box(box_xyxy: NDArray[np.float32], hw: tuple[int, ...]) -> SoftMask:
-    """1 inside a box (4,) px and a little around it, else 0, as (h, w)."""
+def inside_box(box_xyxy: NDArray[np.float32], hw: tuple[int, ...], margin_px: int) -> SoftMask:
+    """1 inside a box (4,) px and `margin_px` around it, else 0, as (h, w)."""
     inside = np.zeros(hw, np.float32)
-    left, top = (max(0, int(side) - BOX_MARGIN_PX) for side in box_xyxy[:2])
-    right, bottom = (int(side) + BOX_MARGIN_PX + 1 for side in box_xyxy[2:])
+    left, top = (max(0, int(side) - margin_px) for side in box_xyxy[:2])
+    right, bottom = (int(side) + margin_px + 1 for side in box_xyxy[2:])
     inside[top:bottom, left:right] = 1
     return inside
 

@@ -46,6 +46,9 @@ class TrackerSettings:
     least_agreement: float = 0.25  # soft IoU of candidate and map below which the map alone is the mask
     found_agreement: float = 0.5  # the same for an object that was searched for: less is not a find
     found_predicted_iou: float = 0.6  # likewise
+    box_margin_px: int = 2  # low-res px by which the decoder may reach over its box
+    confidence: float = 1.0  # power of |2p - 1| in how much a cell with object share p teaches
+    doubt: float = 1.0  # how much a cell left out that looks like the object is kept from teaching
     learning_rate: float = 0.1  # of a new frame in the appearance memory
     anchor_weight: float = 0.5  # of what the user showed in the appearance memory
     lost_after_s: float = 1.0  # unseen for longer, an occluded object is lost
@@ -233,9 +236,14 @@ class Tracker:
         softs = softs.reshape(len(seen), 2, *softs.shape[1:])
         ious = prediction.predicted_iou.cpu().numpy().reshape(len(seen), 2, -1)
         for i, pair, candidates, predicted_iou in zip(seen, pairs, softs, ious, strict=True):
-            inside = inside_box(box_in_low_res(pair[0], embedding), outlooks[i].soft_map.shape)
+            inside = self._reach(pair[0], embedding, outlooks[i])
             found[i] = self._choose(outlooks[i], inside, candidates, predicted_iou)
         return found
+
+    def _reach(self, prompt: Prompt, embedding: ImageEmbedding, outlook: Outlook) -> SoftMask:
+        """Where the decoder has a say: inside the box it was given."""
+        box = box_in_low_res(prompt, embedding)
+        return inside_box(box, outlook.soft_map.shape, self._settings.box_margin_px)
 
     def _choose(
         self,
@@ -280,7 +288,8 @@ class Tracker:
         # A cell left out that looks as the user showed the object may be a part come back from behind
         # something: it is not taught as background, unless it is known to be something else.
         looks_like_it = torch.sigmoid(DOUBT_GAIN * (as_shown * (1 - known) - known))
-        trust = (2 * share - 1).abs() * (1 - (1 - share) * looks_like_it)
+        doubt = self._settings.doubt * (1 - share) * looks_like_it
+        trust = (2 * share - 1).abs() ** self._settings.confidence * (1 - doubt)
         track.memory.learn(gather_evidence(grid, share, trust))
 
     def _next_state(self, track: _Track, found: _Found, time_s: float) -> TrackState:

@@ -59,7 +59,7 @@ def test_the_box_leaves_small_parts_out() -> None:
 
 
 def test_inside_box_keeps_to_the_picture() -> None:
-    inside = inside_box(np.array([-5, 3, 4, 99], np.float32), (10, 12))
+    inside = inside_box(np.array([-5, 3, 4, 99], np.float32), (10, 12), 2)
     assert inside[1:, :7].all()
     assert inside.sum() == 9 * 7
 
