@@ -15,7 +15,7 @@ from .mobile_sam import MobileSam
 from .self_check import CHECK_HW
 from .weights import cache_root
 
-EngineName = Literal["auto", "torch", "openvino"]
+EngineName = Literal["auto", "torch", "openvino", "openvino-bf16"]
 ENGINE_NAMES: tuple[str, ...] = get_args(EngineName)
 Notify = Callable[[str], None]  # takes one plain sentence for the user
 
@@ -34,12 +34,12 @@ def choose_engine(name: str, device: torch.device) -> str:
     has_openvino = importlib.util.find_spec("openvino") is not None
     if name == "auto":
         return "openvino" if has_openvino and device.type == "cpu" else "torch"
-    if name == "openvino" and device.type != "cpu":
+    if name.startswith("openvino") and device.type != "cpu":
         raise ConfigError(
-            f"engine openvino runs on the CPU, not on {device}; use --device cpu or --engine torch"
+            f"engine {name} runs on the CPU, not on {device}; use --device cpu or --engine torch"
         )
-    if name == "openvino" and not has_openvino:
-        raise EngineError("engine openvino is not installed; pip install openvino, or use --engine torch")
+    if name.startswith("openvino") and not has_openvino:
+        raise EngineError(f"engine {name} is not installed; pip install openvino, or use --engine torch")
     return name
 
 
@@ -54,7 +54,7 @@ def make_engine(
 
     Args:
         model: the networks, on the device that is to be used.
-        name: "auto", "torch" or "openvino". Where "auto" takes an engine that fails, torch stands in.
+        name: one of ENGINE_NAMES. Where "auto" takes an engine that fails, torch stands in.
         input_hw: the model input's (h, w) px that is to be expected; others are prepared when they come.
         threads: CPU threads for the networks; None: one for each core.
         notify: takes sentences for the user; a warning in the log, if not given.
@@ -67,9 +67,9 @@ def make_engine(
     chosen = choose_engine(name, model.device)
     if threads is not None:
         torch.set_num_threads(threads)
-    if chosen == "openvino":
+    if chosen != "torch":
         try:
-            return _openvino(model, input_hw, threads, notify)
+            return _openvino(model, chosen, input_hw, threads, notify)
         except EngineError as error:
             if name != "auto":
                 raise
@@ -79,9 +79,12 @@ def make_engine(
     return engine
 
 
-def _openvino(model: MobileSam, input_hw: tuple[int, int], threads: int | None, notify: Notify) -> Engine:
+def _openvino(
+    model: MobileSam, name: str, input_hw: tuple[int, int], threads: int | None, notify: Notify
+) -> Engine:
     from .openvino_engine import OpenVINOEngine
 
-    engine = OpenVINOEngine(model, cache_root() / "openvino", threads, notify=notify)
+    precision: Literal["f32", "bf16"] = "bf16" if name == "openvino-bf16" else "f32"
+    engine = OpenVINOEngine(model, cache_root() / "openvino", threads, precision, notify)
     engine.prepare(input_hw)
     return engine

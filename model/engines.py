@@ -21,7 +21,7 @@ class Engine(Protocol):
 
     @property
     def tolerance(self) -> float:
-        """How far its results may be from torch float32, as share of the largest value in them."""
+        """How far its results may be from torch float32: the norm of the difference by that of the result."""
 
     def prepare(self, input_hw: tuple[int, int]) -> None:
         """Do now what the first image of this size (h, w) px would wait for.

@@ -69,7 +69,7 @@ class OpenVINOEngine:
         model: the networks, on the CPU.
         folder: where built networks are kept; None keeps them in memory only.
         threads: CPU threads; None: one for each core.
-        precision: "bf16" is quicker on CPUs that compute in it, and its masks differ visibly from float32's.
+        precision: "bf16" is quicker, on CPUs that compute in it; masks then differ by some pixels.
         notify: takes sentences for the user; the log, if not given.
 
     Raises:
@@ -92,7 +92,7 @@ class OpenVINOEngine:
         self._store = None if folder is None else GraphStore(folder)
         self._notify = notify or log.info
         self._networks: OrderedDict[tuple[str, tuple[int, int]], Network] = OrderedDict()
-        self._core = _core()
+        self._core = _core(precision)
         self._settings: dict[str, str | int | bool] = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": precision,
@@ -197,13 +197,19 @@ def _sampled(outputs: Sequence[Tensor]) -> list[Tensor]:
     return [output.flatten()[::_SAMPLED] for output in outputs]
 
 
-def _core() -> Any:
+def _core(precision: Precision) -> Any:
     try:
-        return import_openvino().Core()
+        core = import_openvino().Core()
+        capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     except (ImportError, RuntimeError) as error:
         raise EngineError(
             f"engine openvino cannot start ({error}); pip install openvino, or use --engine torch"
         ) from error
+    if precision == "bf16" and "BF16" not in capabilities:
+        raise EngineError(
+            "this CPU does not compute in bf16, so it would gain nothing; use --engine openvino"
+        )
+    return core
 
 
 def _save(folder: Path, model: Any, expected: Sequence[Tensor]) -> None:

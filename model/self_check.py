@@ -45,10 +45,10 @@ def check_output(engine: Engine, what: str, found: Tensor, expected: Tensor) -> 
     if found.shape != expected.shape:
         difference = f"has shape {tuple(found.shape)} instead of {tuple(expected.shape)}"
     else:
-        gap, largest = float((found - expected).abs().max()), float(expected.abs().max())
-        if gap <= engine.tolerance * largest:  # False for NaN too
+        share = float((found - expected).norm() / expected.norm())
+        if share <= engine.tolerance:  # False for NaN too
             return
-        difference = f"is off by {gap:.2g} where {engine.tolerance * largest:.2g} is allowed"
+        difference = f"is off by {share:.2g} of its size, where {engine.tolerance:.2g} is allowed"
     raise EngineError(
         f"engine {engine.name} computes wrongly on this machine: its {what} {difference}; "
         "use --engine torch, and report this with what `maskstream doctor` says"

@@ -22,11 +22,10 @@ from maskstream.model.engines import Engine, TorchEngine
 from maskstream.model.errors import MaskstreamError
 from maskstream.model.mask_decoder import ALL_MASKS
 from maskstream.model.mobile_sam import MobileSam
-from maskstream.model.openvino_engine import OpenVINOEngine
 from maskstream.model.prompt_encoder import BOX_BOTTOM_RIGHT, BOX_TOP_LEFT
 from maskstream.model.self_check import check_engine
 from maskstream.model.tiny_vit import EMBEDDING_DIM, PATCH_PX
-from maskstream.model.weights import cache_root, resolve
+from maskstream.model.weights import resolve
 from maskstream.stream.doctor import stamp
 from rich.console import Console
 from rich.table import Table
@@ -89,11 +88,7 @@ def _hw(text: str) -> Hw:
 
 
 def _engine(name: str, model: MobileSam, threads: int | None) -> Engine:
-    if name == "openvino-bf16":
-        folder = cache_root() / "openvino"
-        engine: Engine = OpenVINOEngine(model, folder, threads, "bf16", notify=_say)
-    else:
-        engine = make_engine(model, name, threads=threads, notify=_say)
+    engine = make_engine(model, name, threads=threads, notify=_say)
     check_engine(engine, TorchEngine(model))
     return engine
 

@@ -114,8 +114,8 @@ def _add_model_options(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--engine",
-        choices=("auto", "torch", "openvino"),
-        help="what runs the networks; auto: the quickest",
+        choices=("auto", "torch", "openvino", "openvino-bf16"),
+        help="what runs the networks; auto: the quickest that is exact",
     )
     command.add_argument(
         "--threads", type=int, metavar="N", help="CPU threads for the networks; one per core"

@@ -48,6 +48,7 @@ def broken_openvino(monkeypatch: pytest.MonkeyPatch) -> None:
         ("auto", CUDA, "torch"),
         ("torch", CPU, "torch"),
         ("openvino", CPU, "openvino"),
+        ("openvino-bf16", CPU, "openvino-bf16"),
     ],
 )
 def test_the_quickest_for_the_device(name: str, device: torch.device, chosen: str) -> None:
@@ -63,7 +64,9 @@ def test_torch_where_openvino_is_not_installed() -> None:
 
 
 def test_what_cannot_be() -> None:
-    with pytest.raises(ConfigError, match="no engine 'tensorrt'; there are: auto, torch, openvino"):
+    with pytest.raises(
+        ConfigError, match="no engine 'tensorrt'; there are: auto, torch, openvino, openvino-bf16"
+    ):
         choose_engine("tensorrt", CPU)
     with pytest.raises(ConfigError, match="openvino runs on the CPU, not on cuda; use --device cpu"):
         choose_engine("openvino", CUDA)
@@ -98,6 +101,7 @@ def test_threads(model: MobileSam, threads: int) -> None:
     assert torch.get_num_threads() == threads
 
 
+@pytest.mark.usefixtures("torch_threads")
 def test_networks_are_kept_in_the_users_cache(
     model: MobileSam, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,7 +109,7 @@ def test_networks_are_kept_in_the_users_cache(
     made: list[tuple[object, ...]] = []
 
     class Recorded:
-        def __init__(self, *arguments: object, notify: object) -> None:
+        def __init__(self, *arguments: object) -> None:
             made.append(arguments)
 
         def prepare(self, input_hw: tuple[int, int]) -> None:
@@ -113,5 +117,5 @@ def test_networks_are_kept_in_the_users_cache(
 
     monkeypatch.setattr(openvino_engine, "OpenVINOEngine", Recorded)
     monkeypatch.setenv("MASKSTREAM_CACHE", str(tmp_path))
-    make_engine(model, "openvino", (64, 96))
-    assert made == [(model, tmp_path / "openvino", None), (64, 96)]
+    make_engine(model, "openvino", (64, 96), threads=3, notify=print)
+    assert made == [(model, tmp_path / "openvino", 3, "f32", print), (64, 96)]

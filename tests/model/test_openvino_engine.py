@@ -27,6 +27,7 @@ from PIL import Image
 from torch import Tensor
 
 pytest.importorskip("openvino", reason="OpenVINO has no wheel for this machine")
+from maskstream.model.openvino_build import import_openvino  # noqa: E402
 from maskstream.model.openvino_engine import Network, OpenVINOEngine  # noqa: E402
 
 HW = (64, 96)  # px
@@ -184,9 +185,29 @@ def test_a_network_that_computes_wrongly_is_refused(
         engine.encode(_pixels())
     monkeypatch.setattr(openvino_engine, "Network", Wrong)
     with pytest.raises(
-        EngineError, match=f"engine openvino computes wrongly on this machine: its {what} is off"
+        EngineError,
+        match=f"engine openvino computes wrongly on this machine: its {what} is off by 0.00",
     ):
         engine.prepare(HW)
+
+
+def test_bf16_is_near(model: MobileSam, engine: OpenVINOEngine, folder: Path) -> None:
+    try:
+        quick = OpenVINOEngine(model, folder, precision="bf16")
+    except EngineError as error:
+        pytest.skip(str(error))
+    found, expected = quick.encode(_pixels())[0], engine.encode(_pixels())[0]
+    assert 1e-4 < float((found - expected).norm() / expected.norm()) < 0.05
+
+
+def test_a_cpu_without_bf16_is_told_apart(model: MobileSam, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Plain:
+        def get_property(self, *which: str) -> list[str]:
+            return ["FP32", "INT8"]
+
+    monkeypatch.setattr(import_openvino(), "Core", Plain)
+    with pytest.raises(EngineError, match="does not compute in bf16, so it would gain nothing; use --engine"):
+        OpenVINOEngine(model, precision="bf16")
 
 
 def test_networks_in_memory_are_few(
