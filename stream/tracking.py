@@ -23,7 +23,7 @@ def track(
     weights: str | Path | None = None,
     device: Literal["auto", "cpu", "cuda"] = "auto",
     size: int = 1024,
-    engine: Literal["auto", "torch", "openvino"] = "auto",
+    engine: Literal["auto", "torch", "openvino", "openvino-bf16"] = "auto",
     max_frames: int | None = None,
 ) -> Iterator[FrameResult]:
     """Results for the frames of a source, as they come; every frame of a file, the newest of a live stream.
