@@ -21,6 +21,7 @@ from .errors import PromptError
 from .motion import Motion, MotionEstimator, SoftMask
 from .outlook import Outlook, OutlookSettings, background_of, look_ahead, search
 from .predictor import Predictor
+from .quality import SHIPPED, apply_table
 from .soft_masks import (
     box_in_low_res,
     box_iou,
@@ -89,7 +90,9 @@ class _Found:
 
     @property
     def quality(self) -> float:
-        return min(1.0, max(0.0, self.predicted_iou * self.agreement)) if self.is_seen else 0.0
+        """The chance that the mask is good (IoU of at least 0.75); 0 for an empty one."""
+        raw = min(1.0, max(0.0, self.predicted_iou * self.agreement))
+        return apply_table(raw, SHIPPED) if self.is_seen else 0.0
 
 
 class Tracker:
