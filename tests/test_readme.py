@@ -62,6 +62,9 @@ SWAPS = (
     Swap("python", r'SAM\("mobile_sam.pt"\)', "SAM(size=128)", "any weights: GitHub may be out of reach"),
     Swap("python", r"Config\(", 'Config(model={"size": 128, "engine": "torch"}, ', "time"),
     Swap("python", "age_s < 0.5", "age_s < 60", "a busy machine is slow"),
+    Swap(
+        "python", "RCVTIMEO, 5000", "RCVTIMEO, 60_000", "the listener starts first, so that it misses nothing"
+    ),
 )
 NOT_RUN = {
     "scripts/demo": "sets up .venv; CI runs it",
