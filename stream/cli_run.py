@@ -17,10 +17,12 @@ from .pipeline import Pipeline
 from .runner import Run, prepare
 
 _REDRAW_S = 0.25
+_NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # the last is a terminal that was closed; Windows has none
+_SIGNALS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
 
 
 class Interrupts:
-    """Takes Ctrl-C and SIGTERM while a pipeline runs: the first one stops it, the second aborts it.
+    """Takes Ctrl-C, SIGTERM and SIGHUP while a pipeline runs: the first one stops it, the second aborts it.
 
     The handlers only count. What a signal means is done between two looks at the pipeline, where no lock of
     its own is held. A third one gets the default treatment.
@@ -33,8 +35,10 @@ class Interrupts:
         self._previous: dict[int, object] = {}
 
     def __enter__(self) -> Interrupts:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._previous[number] = signal.signal(number, self._handle)
+        for number in _SIGNALS:
+            is_ignored = signal.getsignal(number) is signal.SIG_IGN  # by nohup, for instance
+            if number == signal.SIGINT or not is_ignored:
+                self._previous[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -43,9 +47,14 @@ class Interrupts:
 
     def apply(self, pipeline: Pipeline) -> None:
         """Pass on what has come so far."""
-        if self.count != self._applied:
-            self._applied = self.count
-            (pipeline.stop if self.count == 1 else pipeline.abort)()
+        if self.count == self._applied:
+            return
+        self._applied = self.count
+        if self.count == 1:
+            say("note: stopping; what is in flight is still written (once more: stop at once)")
+            pipeline.stop()
+        else:
+            pipeline.abort()
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self.count += 1

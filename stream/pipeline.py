@@ -68,7 +68,7 @@ class Pipeline:
 
     - the source ends: everything in flight is finished, sinks are closed, join() returns.
     - the source breaks (StreamBrokenError): the same, then join() raises that error.
-    - stop(): the source is closed, then the same as when it ends.
+    - stop(): the source is closed and what waits for the segmenter is dropped, then the same as when it ends.
     - anything raises: all stages stop. Sinks go on writing what they were given for half a second and are
       closed, so that their output stays readable; join() raises that very error.
 
@@ -157,16 +157,16 @@ class Pipeline:
                 cause.add_note(f"then closing failed too: {error}")
 
     def stop(self) -> None:
-        """End early: close the source, let what is in flight reach the sinks. Returns at once; see join()."""
+        """End early: segment no more frames, let the results reach the sinks. Returns at once; see join()."""
+        self._frames.abort()
         self._tap.close()
 
     def abort(self) -> None:
-        """End now: as stop(), but what waits in the queues is dropped. Returns at once."""
+        """End now: as stop(), but what waits for the sinks is dropped too. Returns at once."""
         self._hurry_sinks()
-        self._frames.abort()
         for queue in self._results:
             queue.abort()
-        self._tap.close()
+        self.stop()
 
     def _hurry_sinks(self) -> None:
         for sink in self._sinks:

@@ -149,7 +149,9 @@ def test_json_tells_errors_too(capsys):
     assert output.err.count("\n") == 1
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
 def test_a_signal_ends_the_run_and_what_was_in_flight_is_written(
     segment_with, capsys, tmp_path, number, code
 ):
@@ -162,11 +164,24 @@ def test_a_signal_ends_the_run_and_what_was_in_flight_is_written(
     segment_with(interrupt)
     out = tmp_path / "a.mp4"
     assert main(["run", "--source", ENDLESS, *PROMPT, "--sink", f"video={out}", "--json"]) == code
-    values = json.loads(capsys.readouterr().out)
+    output = capsys.readouterr()
+    assert "note: stopping; what is in flight is still written" in output.err
+    values = json.loads(output.out)
     assert values["ending"] == "stopped"
     assert values["reason"].startswith("stopped on request after frame")
     assert frames_in(out) == values["frames"] > 20
     assert signal.getsignal(number) is before
+
+
+def test_a_closed_terminal_is_ignored_under_nohup():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Interrupts() as interrupts:
+            signal.raise_signal(signal.SIGHUP)
+            assert interrupts.count == 0
+            assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_the_first_signal_stops_and_the_second_aborts():

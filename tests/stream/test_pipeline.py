@@ -168,14 +168,24 @@ def test_a_broken_stream_delivers_everything_before_the_break():
     assert [sink.closed for sink in sinks] == [1, 1]
 
 
-def test_stop_finishes_what_is_in_flight():
+def test_stop_finishes_what_is_segmented_and_begins_nothing_more():
     source, sink = CountingSource(), ListSink()
-    pipeline = Pipeline(source, segment, [sink], on_result=lambda result: pipeline.stop())
+
+    def stop_when_frames_wait(result):
+        deadline = time.monotonic() + SOON_S
+        while pipeline.report().captured < DEEP.capacity and time.monotonic() < deadline:
+            time.sleep(0.001)
+        if result.frame.index == 2:
+            pipeline.stop()
+
+    pipeline = Pipeline(source, segment, [sink], plan=DEEP, on_result=stop_when_frames_wait)
     with pipeline:
         pipeline.join()
     assert source.closed.is_set()
-    assert sink.indices == list(range(pipeline.report().captured))
+    assert sink.indices == [0, 1, 2]
     assert sink.closed == 1
+    report = pipeline.report()
+    assert report.captured == report.segmented + report.dropped >= DEEP.capacity
 
 
 def test_that_stopping_broke_the_stream_is_no_error():
@@ -204,7 +214,7 @@ def test_abort_drops_what_waits_but_closes_the_sinks():
     assert sink.closed == 1
 
 
-def test_ctrl_c_interrupts_join_then_in_flight_frames_are_drained():
+def test_ctrl_c_interrupts_join_then_what_is_segmented_is_written():
     source, sink, joining = CountingSource(), ListSink(), threading.Event()
     main = threading.main_thread().ident
 
@@ -218,7 +228,7 @@ def test_ctrl_c_interrupts_join_then_in_flight_frames_are_drained():
         joining.set()
         pipeline.join()
     assert len(sink.indices) >= 6
-    assert sink.indices == list(range(pipeline.report().captured))
+    assert sink.indices == list(range(pipeline.report().segmented))
     assert sink.closed == 1
 
 
