@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=1024)
     parser.add_argument("--seed", choices=["mask", "box", "click"], default="mask")
     parser.add_argument("--threads", type=int, default=1)
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     torch.set_num_threads(args.threads)
     settings = changed(TrackerSettings(), args.changes)
     base = load_predictor(size=args.size, engine="torch")
