@@ -77,11 +77,10 @@ def read_state_dict(path: Path) -> StateDict:
 def _read(read: Callable[[Path], object], path: Path) -> object:
     try:
         return read(path)
-    except Exception as error:  # torch raises half a dozen types for damaged files
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    except Exception as error:  # half a dozen types for damaged files, in words for developers
         size = path.stat().st_size
         raise WeightsError(
-            f"{path}: {size} bytes that cannot be read as a checkpoint ({reason[:120]}); "
+            f"{path}: {size} bytes that cannot be read as a checkpoint; "
             f"the file is truncated or of another kind: {ADVICE}"
         ) from error
 

@@ -48,6 +48,8 @@ def why_not_opened(error: Exception, target: AvTarget) -> str:
     if target.kind is TargetKind.URL and number == errno.EIO:
         # What FFmpeg makes of a name that cannot be resolved, and of little else.
         return f"host {host_of(target.address)} cannot be found or does not answer; check name and network"
+    if isinstance(error, av.InvalidDataError) and target.kind is TargetKind.URL:
+        return "what answers there sends no video; check the URL"
     if isinstance(error, av.InvalidDataError):
         return f"{_NOT_MEDIA}; {_PLAYS_ELSEWHERE}"
     return f"{reason_of(error)}; check the name and its options"

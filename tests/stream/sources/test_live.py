@@ -168,6 +168,14 @@ def test_http_files_and_playlists(make_clip, serve_http, read_number, tmp_path):
     assert "(404); check the path" in refusal(f"{url}/none.mp4")
 
 
+def test_a_page_is_no_video(serve_http, tmp_path):
+    (tmp_path / "page.html").write_text("<html><body>" + "Welcome to your camera. " * 100 + "</body></html>")
+    (tmp_path / "noise.mp4").write_bytes(np.random.default_rng(0).bytes(5000))
+    url = serve_http(folder=tmp_path)
+    assert "noise.mp4: what answers there sends no video; check the URL" in refusal(f"{url}/noise.mp4")
+    assert "page.html: " in refusal(f"{url}/page.html")
+
+
 def test_http_login(serve_http):
     class Locked(http.server.BaseHTTPRequestHandler):
         def do_GET(self):  # noqa: N802
