@@ -13,6 +13,7 @@ import argparse
 import ast
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from maskstream.model.types import ImageEmbedding, RgbImage
 from maskstream.stream.evaluate import Job, evaluate_sequence
 from maskstream.stream.evaluate_data import LabelledSequence, find_sequences
 from maskstream.stream.evaluate_report import video_record
+from maskstream.stream.evaluate_scores import SequenceScores
 from maskstream.stream.prompts import ScheduledPrompt
 from maskstream.stream.segmenter import Segmenter
 
@@ -43,11 +45,17 @@ class CachedPredictor(Predictor):
         if not path.exists():
             fresh = super().encode(image)
             assert fresh.detail is not None
-            half = {"features": fresh.features.half().numpy(), "detail": fresh.detail.half().numpy()}
-            np.savez(path, original_hw=fresh.original_hw, resized_hw=fresh.resized_hw, **half)
+            np.savez(
+                path,
+                features=fresh.features.half().numpy(),
+                detail=fresh.detail.half().numpy(),
+                original_hw=fresh.original_hw,
+                resized_hw=fresh.resized_hw,
+            )
         with np.load(path) as kept:
             features, detail = (torch.from_numpy(kept[name]).float() for name in ("features", "detail"))
-            original_hw, resized_hw = (tuple(map(int, kept[name])) for name in ("original_hw", "resized_hw"))
+            (height, width), (resized_h, resized_w) = kept["original_hw"], kept["resized_hw"]
+        original_hw, resized_hw = (int(height), int(width)), (int(resized_h), int(resized_w))
         input_hw = (16 * features.shape[2], 16 * features.shape[3])
         return ImageEmbedding(features, original_hw, resized_hw, input_hw, detail)
 
@@ -81,11 +89,11 @@ def main() -> None:
     base = load_predictor(size=args.size, engine="torch")
     start = time.monotonic()
 
-    def score(sequence: LabelledSequence) -> object:
+    def score(sequence: LabelledSequence) -> SequenceScores:
         folder = args.cache / str(args.size) / sequence.name
         folder.mkdir(parents=True, exist_ok=True)
 
-        def make_segmenter(schedule: list[ScheduledPrompt]) -> Segmenter:
+        def make_segmenter(schedule: Sequence[ScheduledPrompt]) -> Segmenter:
             return Segmenter(CachedPredictor(base, folder), Tracker(base, settings), schedule)
 
         return evaluate_sequence(Job(sequence, args.seed), make_segmenter)
