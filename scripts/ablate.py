@@ -60,6 +60,13 @@ class CachedPredictor(Predictor):
         return ImageEmbedding(features, original_hw, resized_hw, input_hw, detail)
 
 
+FIGURES = ("J", "F", "JF", "absent_empty", "falsely_empty")
+
+
+def _shown(name: str, figure: float | None) -> str:
+    return f"{name} -" if figure is None else f"{name} {figure:.4f}"  # None: no frame to count
+
+
 def changed(settings: TrackerSettings, changes: list[str]) -> TrackerSettings:
     """Settings with `name=value` and `outlook.name=value` applied."""
     for change in changes:
@@ -104,7 +111,7 @@ def main() -> None:
         record = video_record(all_scores[-1:])
         print(f"{sequence.name:20} J {record['J']:.3f} F {record['F']:.3f}", file=sys.stderr, flush=True)
     record = video_record(all_scores)
-    figures = " ".join(f"{k} {record[k]:.4f}" for k in ("J", "F", "JF", "absent_empty", "falsely_empty"))
+    figures = " ".join(_shown(name, record[name]) for name in FIGURES)
     print(f"{' '.join(args.changes) or 'as it is'}: {figures} ({time.monotonic() - start:.0f} s)")
 
 
