@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .few_tokens import with_folded_attention
 from .mask_decoder import ALL_MASKS
 from .mobile_sam import MobileSam
 from .prompt_encoder import BACKGROUND, BOX_BOTTOM_RIGHT, BOX_TOP_LEFT, FOREGROUND
@@ -35,6 +36,10 @@ class EncoderGraph(nn.Module):
         """As `MobileSam.encode_for_tracking`."""
         return self.model.encode_for_tracking(pixels)
 
+    def expected(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """What it has to compute."""
+        return self.model.encode_for_tracking(pixels)
+
     def example(self, input_hw: tuple[int, int]) -> tuple[Tensor, ...]:
         """Inputs for one image of `input_hw`."""
         return (_noise(1, 3, *input_hw),)
@@ -52,7 +57,8 @@ class DecoderGraph(nn.Module):
 
     def __init__(self, model: MobileSam) -> None:
         super().__init__()
-        self.model = model
+        self.model = with_folded_attention(model)
+        self.plain = (model,)  # in a tuple, or it would be a part of the graph
         tokens = torch.export.Dim("tokens", min=1, max=4096)
         self.dynamic_shapes: Any = ({}, {1: tokens}, {1: tokens}, {}, {})
 
@@ -61,6 +67,12 @@ class DecoderGraph(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """As `MobileSam.decode` with ALL_MASKS, for P = 1 and no padding among the tokens."""
         return self.model.decode_tokens(features, points_xy, labels, None, mask_logits, has_mask, ALL_MASKS)
+
+    def expected(
+        self, features: Tensor, points_xy: Tensor, labels: Tensor, mask_logits: Tensor, has_mask: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """What it has to compute: `MobileSam.decode` itself."""
+        return self.plain[0].decode(features, points_xy, labels, mask_logits, has_mask, ALL_MASKS)
 
     def example(self, input_hw: tuple[int, int]) -> tuple[Tensor, ...]:
         """Inputs for one prompt on an image of `input_hw`: four points and mask logits."""

@@ -14,7 +14,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from . import channel_norm, mask_decoder, mobile_sam, openvino_build, prompt_encoder, tiny_vit, transformer
+from . import (
+    channel_norm,
+    few_tokens,
+    mask_decoder,
+    mobile_sam,
+    openvino_build,
+    prompt_encoder,
+    tiny_vit,
+    transformer,
+)
 from .errors import EngineError
 from .graph_store import GraphStore
 from .mask_decoder import SINGLE_MASK
@@ -30,7 +39,10 @@ Notify = Callable[[str], None]  # takes one plain sentence for the user
 TOLERANCES: dict[str, float] = {"f32": 1e-4, "bf16": 0.05}  # see `Engine.tolerance`
 MAX_NETWORKS = 8  # compiled ones in memory: an encoder and a decoder for each of four input sizes
 # Beside the weights, what the networks are made from and by: a change in any of these makes other networks.
-_CODE = (channel_norm, mask_decoder, mobile_sam, openvino_build, prompt_encoder, tiny_vit, transformer)
+_CODE = (
+    *(channel_norm, few_tokens, mask_decoder, mobile_sam),
+    *(openvino_build, prompt_encoder, tiny_vit, transformer),
+)
 _MAKERS = ("openvino", "torch", "timm")
 _MODEL = "network.xml"  # OpenVINO puts the weights beside it
 _EXPECTED = "expected.npz"  # what torch gives for the graph's example
@@ -179,7 +191,7 @@ class OpenVINOEngine:
             f"preparing the {graph.name} for {size} px with OpenVINO, once for this size: some seconds"
         )
         model = build_openvino(graph, input_hw)
-        expected = _sampled(graph(*graph.example(input_hw)))
+        expected = _sampled(graph.expected(*graph.example(input_hw)))
         if self._store:
             self._store.keep(key, lambda folder: _save(folder, model, expected))
         # From the disk where it was kept: compiled from memory it would round otherwise than in later runs.
