@@ -167,12 +167,16 @@ def _open_source(config: Config) -> BaseSource:
 
 
 def _check_sinks(specs: Sequence[str], source: str, masks: Sequence[Path]) -> tuple[Sink, ...]:
-    from .places import check_places
-    from .sinks import make_sink
+    # First of all, for it loads FFmpeg before OpenCV: opencv-python, the one with windows, brings an X library
+    # with which FFmpeg, if loaded later, crashes when it captures a screen.
     from .sources import files_of
 
+    inputs = [*files_of(source), *masks]
+    from .places import check_places
+    from .sinks import make_sink
+
     sinks = tuple(make_sink(spec) for spec in specs)
-    check_places(specs, [*files_of(source), *masks])
+    check_places(specs, inputs)
     for sink in sinks:
         sink.check()
     return sinks

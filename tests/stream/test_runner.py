@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -128,6 +130,19 @@ def test_the_plan_suits_the_source_unless_the_config_says_otherwise():
     assert queue_plan(QueueConfig(), is_live=False) == FILE_PLAN
     assert queue_plan(QueueConfig(), is_live=True) == LIVE_PLAN
     assert queue_plan(QueueConfig(7, 8, "drop-oldest"), False) == QueuePlan(7, 8, Overflow.DROP_OLDEST)
+
+
+def test_ffmpeg_is_loaded_before_opencv(tmp_path):
+    script = (
+        "import sys; from maskstream.stream.config import Config\n"
+        "from maskstream.stream.runner import open_inputs\n"
+        "config = Config(source=sys.argv[1], prompts=[sys.argv[2]], sinks=[sys.argv[3]])\n"
+        "open_inputs(config).source.close()\n"
+        "names = list(sys.modules)\n"
+        "print(names.index('av') < names.index('cv2'))"
+    )
+    line = [sys.executable, "-c", script, SCENE, CENTRE, f"masks={tmp_path / 'm'}"]
+    assert subprocess.run(line, capture_output=True, text=True, check=True).stdout == "True\n"
 
 
 def test_run_gives_a_summary(bright_parts, tmp_path):
