@@ -167,7 +167,7 @@ def _open_source(config: Config) -> BaseSource:
 
 
 def _check_sinks(specs: Sequence[str], source: str, masks: Sequence[Path]) -> tuple[Sink, ...]:
-    # First of all, for it loads FFmpeg before OpenCV: opencv-python, the one with windows, brings an X library
+    # First of all, for it loads FFmpeg before OpenCV: opencv-python, the one with windows, has an X library
     # with which FFmpeg, if loaded later, crashes when it captures a screen.
     from .sources import files_of
 
