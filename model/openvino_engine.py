@@ -17,6 +17,7 @@ from torch import Tensor
 from . import (
     channel_norm,
     few_tokens,
+    graphs,
     mask_decoder,
     mobile_sam,
     openvino_build,
@@ -26,9 +27,10 @@ from . import (
 )
 from .errors import EngineError
 from .graph_store import GraphStore
+from .graphs import Graph, graphs_of
 from .mask_decoder import SINGLE_MASK
 from .mobile_sam import MobileSam
-from .openvino_build import DecoderGraph, EncoderGraph, Graph, build_openvino, import_openvino
+from .openvino_build import build_openvino, import_openvino
 from .prompt_encoder import PADDING
 from .self_check import check_output
 from .tiny_vit import PATCH_PX
@@ -40,7 +42,7 @@ TOLERANCES: dict[str, float] = {"f32": 1e-4, "bf16": 0.05}  # see `Engine.tolera
 MAX_NETWORKS = 8  # compiled ones in memory: an encoder and a decoder for each of four input sizes
 # Beside the weights, what the networks are made from and by: a change in any of these makes other networks.
 _CODE = (
-    *(channel_norm, few_tokens, mask_decoder, mobile_sam),
+    *(channel_norm, few_tokens, graphs, mask_decoder, mobile_sam),
     *(openvino_build, prompt_encoder, tiny_vit, transformer),
 )
 _MAKERS = ("openvino", "torch", "timm")
@@ -95,8 +97,7 @@ class OpenVINOEngine:
     ) -> None:
         self.name = "openvino" if precision == "f32" else f"openvino-{precision}"
         self.tolerance = TOLERANCES[precision]
-        graphs: tuple[Graph, Graph] = EncoderGraph(model), DecoderGraph(model)
-        self._graphs = {graph.name: graph.eval() for graph in graphs}
+        self._graphs = {graph.name: graph for graph in graphs_of(model)}
         self._store = None if folder is None else GraphStore(folder)
         self._notify = notify or log.info
         self._networks: OrderedDict[tuple[str, tuple[int, int]], Network] = OrderedDict()

@@ -26,14 +26,14 @@ def check_engine(
     pixels = torch.randn(1, 3, *input_hw, generator=torch.Generator().manual_seed(0)).to(device)
     features, detail = truth.encode(pixels)
     own_features, own_detail = engine.encode(pixels)
-    check_output(engine, "image embedding", own_features, features)
+    check_output(engine, "features", own_features, features)
     check_output(engine, "detail", own_detail, detail)
     points_xy, labels, mask_logits, has_mask = (tensor.to(device) for tensor in _prompts(input_hw))
     prompts = features, points_xy, labels, mask_logits, has_mask, ALL_MASKS
     logits, predicted_iou = truth.decode(*prompts)
     own_logits, own_iou = engine.decode(*prompts)
-    check_output(engine, "low-res logits", own_logits, logits)
-    check_output(engine, "predicted IoU", own_iou, predicted_iou)
+    check_output(engine, "low_res_logits", own_logits, logits)
+    check_output(engine, "predicted_iou", own_iou, predicted_iou)
 
 
 def check_output(engine: Engine, what: str, found: Tensor, expected: Tensor) -> None:

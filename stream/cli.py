@@ -66,6 +66,8 @@ def build_parser() -> argparse.ArgumentParser:
     add_eval_options(evaluation)
     _add_model_options(evaluation)
     evaluation.set_defaults(command=_eval)
+    export = commands.add_parser("export", help="write the networks for programs without PyTorch")
+    _add_export_options(export)
     doctor = commands.add_parser("doctor", help="what this machine has, and what a run would use")
     doctor.add_argument("--json", action="store_true", help="print one JSON object")
     doctor.set_defaults(command=_doctor)
@@ -122,6 +124,22 @@ def _add_model_options(command: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_export_options(export: argparse.ArgumentParser) -> None:
+    export.add_argument(
+        "format", choices=("onnx", "openvino"), help="for ONNX Runtime and others, or OpenVINO"
+    )
+    export.add_argument("folder", metavar="FOLDER", help="where the files go")
+    export.add_argument(
+        "--image",
+        default="1280x720",
+        metavar="WxH",
+        help="size of the images to come, px; 1280x720 if not given",
+    )
+    export.add_argument("--weights", metavar="PATH|NAME", help="see maskstream weights list")
+    export.add_argument("--size", type=int, metavar="PX", help="long side of the model input, as for run")
+    export.set_defaults(command=_export, device=None, engine=None, threads=None)
+
+
 def _add_weights_commands(weights: argparse.ArgumentParser) -> None:
     commands = weights.add_subparsers(metavar="COMMAND", required=True, parser_class=_Parser)
     for action, what in (
@@ -163,6 +181,13 @@ def _weights(options: argparse.Namespace) -> int:
     from .cli_weights import weights_command
 
     return weights_command(options.action, getattr(options, "name", None))
+
+
+def _export(options: argparse.Namespace) -> int:
+    from .cli_export import export_command
+
+    model = load_config(None, _model_overrides(options)).model
+    return export_command(options.format, options.folder, options.image, model)
 
 
 def _eval(options: argparse.Namespace) -> int:

@@ -176,7 +176,7 @@ class Wrong(Network):
 
 
 @pytest.mark.usefixtures("engine")
-@pytest.mark.parametrize(("part", "what"), [("encode", "detail"), ("decode", "predicted IoU")])
+@pytest.mark.parametrize(("part", "what"), [("encode", "detail"), ("decode", "predicted_iou")])
 def test_a_network_that_computes_wrongly_is_refused(
     model: MobileSam, folder: Path, monkeypatch: pytest.MonkeyPatch, part: str, what: str
 ) -> None:

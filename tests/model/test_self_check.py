@@ -38,12 +38,12 @@ def test_an_engine_that_computes_the_same_passes(model: MobileSam) -> None:
 @pytest.mark.parametrize(
     ("parameter", "what"),
     [
-        ("image_encoder.neck.3.weight", "image embedding"),
-        ("image_encoder.trunk.patch_embed.conv1.conv.weight", "image embedding"),
-        ("mask_decoder.output_upscaling.3.weight", "low-res logits"),
-        ("mask_decoder.iou_prediction_head.layers.2.weight", "predicted IoU"),
-        ("prompt_encoder.mask_downscaling.6.weight", "low-res logits"),
-        ("prompt_encoder.point_embeddings.3.weight", "low-res logits"),
+        ("image_encoder.neck.3.weight", "features"),
+        ("image_encoder.trunk.patch_embed.conv1.conv.weight", "features"),
+        ("mask_decoder.output_upscaling.3.weight", "low_res_logits"),
+        ("mask_decoder.iou_prediction_head.layers.2.weight", "predicted_iou"),
+        ("prompt_encoder.mask_downscaling.6.weight", "low_res_logits"),
+        ("prompt_encoder.point_embeddings.3.weight", "low_res_logits"),
     ],
 )
 def test_one_wrong_weight_is_found(model: MobileSam, parameter: str, what: str) -> None:
