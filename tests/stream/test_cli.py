@@ -156,6 +156,8 @@ def test_a_signal_ends_the_run_and_what_was_in_flight_is_written(
     segment_with, capsys, tmp_path, number, code
 ):
     before = signal.getsignal(number)
+    if before is signal.SIG_IGN:
+        pytest.skip("this signal is ignored here, as under nohup, and stays so")
 
     def interrupt(frame):
         if frame.index == 20:

@@ -93,7 +93,10 @@ def segment_and_fail(error, at):
 def no_thread_left_behind():
     before = threading.active_count()
     yield
-    assert threading.active_count() == before
+    settled = time.monotonic() + 5  # an interrupted join leaves its threads a moment to end
+    while threading.active_count() > before and time.monotonic() < settled:
+        time.sleep(0.01)
+    assert threading.active_count() <= before
 
 
 def test_a_file_loses_nothing_in_any_sink():
