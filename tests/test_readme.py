@@ -352,4 +352,4 @@ def test_no_link_leads_nowhere(page: str) -> None:
 
 
 def test_the_picture_is_small() -> None:
-    assert (ROOT / "docs/dog.jpg").stat().st_size < 300_000
+    assert (ROOT / "docs/demo.jpg").stat().st_size < 300_000
