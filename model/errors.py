@@ -7,7 +7,8 @@ MaskstreamError
 │   ├── EngineError        a way to run the networks is not installed, cannot run here, or computes wrongly
 │   ├── PromptError        a prompt is malformed or points beside the picture (also a ValueError)
 │   ├── SourceError        a source cannot be opened or holds no video
-│   └── SinkError          an output cannot be written
+│   ├── SinkError          an output cannot be written
+│   └── ControlError       a request to a run cannot be carried out, or nobody answers it
 └── StreamBrokenError      a source ended by failure after it had begun (exit code 1)
 """
 
@@ -42,6 +43,10 @@ class SourceError(InputError):
 
 class SinkError(InputError):
     """An output cannot be written."""
+
+
+class ControlError(InputError):
+    """A request to a run cannot be carried out, or nobody answers it."""
 
 
 class StreamBrokenError(MaskstreamError):
