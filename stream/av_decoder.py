@@ -19,7 +19,7 @@ from .av_end import EndJudge
 from .av_errors import reason_of, why_reading_failed
 from .av_packets import NoVideoError, PacketReader, main_video
 from .av_target import AvTarget, TargetKind
-from .source_base import SourceCounts
+from .source_status import SourceCounts
 from .truncation import missing_bytes
 
 # With this many undecodable packets in a row (ten seconds at 30 frames/s) the rest is not waited for.

@@ -18,7 +18,8 @@ from .av_image import RgbConverter
 from .av_packets import NoVideoError
 from .av_target import AvTarget, TargetKind
 from .interruptible import ReaderThread, call_with_deadline
-from .source_base import BaseSource, SourceCounts
+from .source_base import BaseSource
+from .source_status import SourceCounts
 from .timeline import Timeline
 from .truncation import missing_bytes
 from .types import Frame, StreamInfo

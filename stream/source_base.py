@@ -6,14 +6,17 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol, Self
 
+from maskstream.model.errors import StreamBrokenError
 from maskstream.model.types import RgbImage
 
+from .source_status import SourceCounts, SourceState, SourceStatus, StatusBoard
 from .types import Frame, StreamInfo
 
 CLOSE_WAIT_S = 1.0  # how long close() waits for a step that another thread is in
+STALL_AFTER_S = 2.0  # cameras that pause for half a second at each key frame do not stall
 
 
 class Source(Protocol):
@@ -35,28 +38,6 @@ class Source(Protocol):
     def __enter__(self) -> Self: ...
 
     def __exit__(self, *exc: object) -> None: ...
-
-
-@dataclass(slots=True)
-class SourceCounts:
-    """What a source had to put up with so far; all zero for a clean stream."""
-
-    corrupt_packets: int = 0  # could not be decoded, or were marked as damaged
-    damaged_frames: int = 0  # decoded, with parts made up by the decoder
-    derived_pts: int = 0  # frames without a PTS of their own
-    corrected_pts: int = 0  # frames whose PTS did not grow
-    resized_frames: int = 0  # frames of another size than the first, scaled to it
-
-    def notes(self) -> list[str]:
-        """One short line for each count that is not zero, for people."""
-        lines = (
-            (self.corrupt_packets, "corrupt packets, skipped or patched up by the decoder"),
-            (self.damaged_frames, "damaged frames"),
-            (self.derived_pts, "frames without a PTS, timed by their neighbours"),
-            (self.corrected_pts, "frames whose PTS did not grow, moved forward"),
-            (self.resized_frames, "frames of another size, scaled to the first one's"),
-        )
-        return [f"{what}: {count}" for count, what in lines if count]
 
 
 class Pacer:
@@ -84,12 +65,14 @@ class BaseSource(ABC):
         *,
         max_frames: int | None = None,
         realtime: bool = False,
+        stall_after_s: float = STALL_AFTER_S,
     ) -> None:
         """`realtime` plays a recording at its own pace, as if it were live."""
         count = info.frame_count
         if max_frames is not None:
             count = max_frames if count is None else min(count, max_frames)
-        self.counts = counts or SourceCounts()
+        self.counts = SourceCounts() if counts is None else counts
+        self._board = StatusBoard(stall_after_s, self.counts)
         is_live = info.is_live or realtime
         self._info = replace(info, is_live=is_live, frame_count=None if is_live else count)
         self._left = max_frames
@@ -104,6 +87,10 @@ class BaseSource(ABC):
         """What is known of the stream."""
         return self._info
 
+    def status(self) -> SourceStatus:
+        """How it is doing; any thread may ask, at any time."""
+        return self._board.snapshot()
+
     def __iter__(self) -> Iterator[Frame]:
         return self
 
@@ -112,10 +99,15 @@ class BaseSource(ABC):
             if self._closed.is_set() or self._left == 0:
                 self._end()
                 raise StopIteration
+            self._board.waits()
             try:
                 if self._iterator is None:
                     self._iterator = self._frames()
                 frame = self._paced(next(self._iterator))
+            except StreamBrokenError as error:
+                self._board.went_wrong(str(error))
+                self._end(SourceState.FAILED)
+                raise
             except BaseException:
                 self._end()
                 raise
@@ -124,6 +116,7 @@ class BaseSource(ABC):
                 raise StopIteration
             if self._left is not None:
                 self._left -= 1
+            self._board.gives(frame)
             return frame
 
     def standby(self) -> None:  # noqa: B027  # only what flows by itself needs it
@@ -152,11 +145,12 @@ class BaseSource(ABC):
         self._closed.wait(self._pacer.delay_s(frame.time_s))
         return replace(frame, captured_ns=time.monotonic_ns(), captured_unix_ns=time.time_ns())
 
-    def _end(self) -> None:
+    def _end(self, state: SourceState = SourceState.ENDED) -> None:
         self._closed.set()
         self._iterator = None
         if not self._released:
             self._released = True
+            self._board.change(state)
             self._release()
 
     @abstractmethod

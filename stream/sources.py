@@ -15,11 +15,12 @@ from maskstream.model.errors import SourceError
 from .av_source import AvSource
 from .av_target import AvTarget, camera_target, device_target, file_target, url_target
 from .picture_source import PictureSource, find_pictures, is_picture
-from .source_base import BaseSource, Source, SourceCounts
+from .source_base import BaseSource, Source
+from .source_status import SourceCounts, SourceState, SourceStatus
 from .synthetic import SyntheticSource
 from .urls import is_url
 
-__all__ = ["Source", "SourceCounts", "open_source"]
+__all__ = ["Source", "SourceCounts", "SourceState", "SourceStatus", "open_source"]
 
 
 def open_source(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fractions import Fraction
 
-from .source_base import SourceCounts
+from .source_status import SourceCounts
 
 
 class Timeline:

@@ -33,6 +33,7 @@ class Frame:
     captured_ns: int  # monotonic clock, for latency only
     captured_unix_ns: int  # wall clock, for people and other machines
     source_id: str
+    stretch: int = 0  # another number than the last frame's: the stream broke off between the two
 
     def __post_init__(self) -> None:
         image = self.image

@@ -3,7 +3,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 import pytest
-from maskstream.stream.source_base import SourceCounts
+from maskstream.stream.source_status import SourceCounts
 from maskstream.stream.timeline import Timeline
 
 

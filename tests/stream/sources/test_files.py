@@ -14,7 +14,7 @@ import pytest
 from maskstream.model.errors import SourceError
 from maskstream.stream.av_decoder import Decoder
 from maskstream.stream.av_target import file_target
-from maskstream.stream.source_base import SourceCounts
+from maskstream.stream.source_status import SourceCounts
 from maskstream.stream.sources import open_source
 
 CLIPS = Path(__file__).parents[4] / "shared" / "data" / "clips"
