@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from .av_drain import Arrival, PacketDrain, arrival_now
 from .av_end import EndJudge
 from .av_errors import reason_of, why_reading_failed
 from .av_packets import NoVideoError, PacketReader, main_video
@@ -32,7 +32,7 @@ class BrokenOffError(Exception):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DecodedFrame:
-    """A frame as FFmpeg gives it and when it left the decoder."""
+    """A frame as FFmpeg gives it, and when it came: a live one its packet, another one itself."""
 
     frame: VideoFrame
     captured_ns: int  # monotonic clock
@@ -40,7 +40,7 @@ class DecodedFrame:
 
 
 class Decoder:
-    """Owns a container and decodes its main video stream. Used by one thread at a time."""
+    """Owns a container and decodes its main video stream. Used by one thread at a time, but for `stop`."""
 
     def __init__(
         self, target: AvTarget, counts: SourceCounts, open_timeout_s: float, read_timeout_s: float
@@ -62,13 +62,34 @@ class Decoder:
         # Frame threads are fast and hold back one frame per thread: good for files, bad for live pictures.
         self.stream.thread_type = "AUTO" if target.path else "SLICE"
         self._read_timeout_s = math.inf if target.path else read_timeout_s
+        self.stream.codec_context.copy_opaque = True  # frames know when their packets arrived
         self._packets = PacketReader(self.container, self.stream, self._read_timeout_s)
+        self._undrained = iter(self._packets)
+        self._drain: PacketDrain | None = None
         self._end = EndJudge()
         self._fed = self._given = 0
 
+    def drain(self, max_staleness_ms: float | None) -> None:
+        """From now on read packets as they come, on a thread of its own; see PacketDrain."""
+        self._drain = PacketDrain(self._undrained, max_staleness_ms, self.counts)
+        self._drain.start()
+
+    def stop(self) -> None:
+        """Free a `frames()` that waits in another thread, where packets are drained."""
+        if self._drain is not None:
+            self._drain.stop()
+
     def close(self) -> None:
-        """Close the container; never while another thread decodes."""
-        self.container.close()
+        """Close the container as soon as nobody reads from it; never while another thread decodes."""
+        if self._drain is None:
+            self.container.close()
+        else:
+            self._drain.close(then=self.container.close)
+
+    def join(self, timeout_s: float) -> None:
+        """Wait until nobody reads any more."""
+        if self._drain is not None:
+            self._drain.join(timeout_s)
 
     def frames(self) -> Iterator[DecodedFrame]:
         """All frames in the order they are shown.
@@ -77,7 +98,7 @@ class Decoder:
             BrokenOffError: the stream fails; all frames before the break were given.
         """
         held: Packet[VideoStream] | None = None  # a damaged packet, until it is known not to be the last
-        for packet in self._packets:
+        for packet in self._arriving():
             if held is not None:
                 yield from self._decode(held)
             held = None
@@ -86,9 +107,17 @@ class Decoder:
                 held = packet
             else:
                 yield from self._decode(packet)
-        yield from self._drain()
+        yield from self._flush()
         # A damaged last packet is the stump of a picture: dropped, as FFmpeg would fill the rest with grey.
         self._check_end(stump=held is not None)
+
+    def _arriving(self) -> Iterator[Packet[VideoStream]]:
+        while True:
+            drain = self._drain
+            packet = next(self._undrained, None) if drain is None else drain.get()
+            if packet is None:
+                return
+            yield packet
 
     def _decode(self, packet: Packet[VideoStream]) -> Iterator[DecodedFrame]:
         self._fed += not packet.is_discard
@@ -113,9 +142,10 @@ class Decoder:
         self._given += 1
         self._end.saw(frame)
         self.counts.damaged_frames += frame.is_corrupt
-        return DecodedFrame(frame, time.monotonic_ns(), time.time_ns())
+        arrival = frame.opaque if isinstance(frame.opaque, Arrival) else arrival_now()
+        return DecodedFrame(frame, arrival.ns, arrival.unix_ns)
 
-    def _drain(self) -> Iterator[DecodedFrame]:
+    def _flush(self) -> Iterator[DecodedFrame]:
         """The frames that the decoder still holds."""
         try:
             frames = self.stream.decode(None)

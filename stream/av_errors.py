@@ -34,6 +34,15 @@ _BY_ERRNO = {
     errno.ENETUNREACH: ("no network", "check the connection"),
     errno.ETIMEDOUT: ("no answer", "check the address and the network"),
 }
+# Of a network: what a server that restarts, or a machine that is still booting, makes of a try to connect.
+_NOBODY = (errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ETIMEDOUT, errno.EIO)
+_PASSING = (
+    ffmpeg.HTTPServerError,
+    ffmpeg.HTTPTooManyRequestsError,
+    ffmpeg.ConnectionResetError,
+    ffmpeg.BrokenPipeError,
+    ffmpeg.EOFError,
+)
 _LOST_CONNECTION = (errno.EIO, errno.ECONNRESET, errno.EPIPE)
 
 
@@ -53,6 +62,17 @@ def why_not_opened(error: Exception, target: AvTarget) -> str:
     if isinstance(error, av.InvalidDataError):
         return f"{_NOT_MEDIA}; {_PLAYS_ELSEWHERE}"
     return f"{reason_of(error)}; check the name and its options"
+
+
+def nobody_is_there(error: Exception, target: AvTarget) -> bool:
+    """Whether nothing answers at the address."""
+    return target.kind is TargetKind.URL and getattr(error, "errno", None) in _NOBODY
+
+
+def may_pass(error: Exception, target: AvTarget) -> bool:
+    """Whether the same address may work later, unlike with a wrong password or path."""
+    passing = target.kind is TargetKind.URL and isinstance(error, _PASSING)
+    return passing or nobody_is_there(error, target)
 
 
 def why_reading_failed(error: Exception, target: AvTarget) -> str:

@@ -56,7 +56,7 @@ def turn_of(frame: VideoFrame) -> Turn:
 
 
 class RgbConverter:
-    """Makes frames of any pixel format, range and colour matrix into RGB, all in the first one's size."""
+    """Makes frames of any pixel format, range, colour matrix and size into upright RGB of that size."""
 
     def __init__(self, first: VideoFrame) -> None:
         self.width_px, self.height_px = turn_of(first).size(first.width, first.height)
@@ -67,10 +67,8 @@ class RgbConverter:
         return turn_of(frame).size(frame.width, frame.height) == (self.width_px, self.height_px)
 
     def convert(self, frame: VideoFrame) -> RgbImage:
-        """The upright picture (height_px, width_px, 3) RGB, C-contiguous."""
-        turn = turn_of(frame)
-        width, height = turn.size(self.width_px, self.height_px)
+        """The upright picture (H, W, 3) RGB, C-contiguous."""
         # swscale reads matrix and range from the frame; without a matrix it takes BT.601, as ffmpeg does.
-        rgb = self._reformatter.reformat(frame, width=width, height=height, format="rgb24", threads=1)
+        rgb = self._reformatter.reformat(frame, format="rgb24", threads=1)
         # PyAV gives a view with FFmpeg's row padding, which odd widths have.
-        return np.ascontiguousarray(turn.apply(cast("NDArray[np.uint8]", rgb.to_ndarray())))
+        return np.ascontiguousarray(turn_of(frame).apply(cast("NDArray[np.uint8]", rgb.to_ndarray())))

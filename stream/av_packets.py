@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 
@@ -12,6 +13,8 @@ from av.packet import Packet
 from av.stream import Discard, Disposition
 from av.video.stream import VideoStream
 
+from .av_drain import arrival_now
+
 
 class NoVideoError(Exception):
     """The container was opened and holds nothing to show."""
@@ -21,10 +24,12 @@ class PacketReader:
     """Iterates over the packets of a stream; afterwards says whether they ended, failed or stopped coming."""
 
     def __init__(self, container: InputContainer, stream: VideoStream, timeout_s: float) -> None:
+        """Packets of what can be silent, whose `timeout_s` is finite, are stamped with an Arrival."""
         self.error: av.FFmpegError | None = None  # reading failed with it
         self.went_silent = False  # nothing came for `timeout_s`
         self._packets = container.demux(stream)
         self._long_s = 0.9 * timeout_s
+        self._stamps = math.isfinite(timeout_s)
 
     def __iter__(self) -> Iterator[Packet[VideoStream]]:
         # After a time-out FFmpeg may report an error, an end, or half a packet and then an end.
@@ -51,6 +56,8 @@ class PacketReader:
             packet = None
         if packet is not None and not packet.size and packet.dts is None and packet.pts is None:
             packet = None  # PyAV's own mark of the end
+        if packet is not None and self._stamps:
+            packet.opaque = arrival_now()
         return packet, time.monotonic() - began_s
 
 

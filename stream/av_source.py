@@ -12,13 +12,13 @@ import av
 from maskstream.model.errors import SourceError, StreamBrokenError
 
 from .av_decoder import BrokenOffError, DecodedFrame, Decoder
-from .av_errors import why_not_opened
+from .av_errors import may_pass, nobody_is_there, why_not_opened
 from .av_facts import frame_count, frame_rate
 from .av_image import RgbConverter
 from .av_packets import NoVideoError
 from .av_target import AvTarget, TargetKind
 from .interruptible import ReaderThread, call_with_deadline
-from .source_base import BaseSource
+from .source_base import BaseSource, UnreadyError
 from .source_status import SourceCounts
 from .timeline import Timeline
 from .truncation import missing_bytes
@@ -48,20 +48,26 @@ class AvSource(BaseSource):
         read_timeout_s: float = 10.0,
         max_frames: int | None = None,
         realtime: bool = False,
+        max_staleness_ms: float | None = None,
+        counts: SourceCounts | None = None,
+        cancelled: threading.Event | None = None,
     ) -> None:
-        """Opens the stream and decodes its first frame.
+        """Opens the stream and decodes its first frame; `cancelled` ends that early.
 
         Raises:
-            SourceError: it cannot be opened, or shows no picture, within `connect_timeout_s`.
+            UnreadyError: it cannot be opened now, or shows no picture within `connect_timeout_s`.
+            SourceError: it cannot be opened.
         """
-        counts = SourceCounts()
-        opened = _open(target, counts, connect_timeout_s, read_timeout_s)
+        counts = SourceCounts() if counts is None else counts
+        opened = _open(target, counts, (connect_timeout_s, read_timeout_s), cancelled)
         self._decoder, self._decoded = opened.decoder, opened.frames
         self._converter = RgbConverter(opened.first)
         self.sample_aspect_ratio = opened.decoder.stream.sample_aspect_ratio or Fraction(1)
         info = _stream_info(opened.decoder, self._converter, source_id or target.source_id)
         super().__init__(info, counts, max_frames=max_frames, realtime=realtime)
         self._target, self._read_timeout_s = target, read_timeout_s
+        self._max_staleness_ms = max_staleness_ms
+        self._stale_before = counts.stale_frames
         self._timeline = Timeline(info.time_base, info.frame_rate, counts)
         self._reader: ReaderThread[Frame] | None = None
         self._unwanted = threading.Event()
@@ -76,6 +82,8 @@ class AvSource(BaseSource):
             self._start_reader()
 
     def _start_reader(self) -> ReaderThread[Frame]:
+        if self._decoder.is_live:
+            self._decoder.drain(self._max_staleness_ms)
         self._reader = ReaderThread(self._made_frames(), on_end=self._decoder.close)
         return self._reader
 
@@ -106,7 +114,7 @@ class AvSource(BaseSource):
             self.counts.resized_frames += not self._converter.fits(decoded.frame)
             yield Frame(
                 image=self._converter.convert(decoded.frame),
-                index=index,
+                index=index + self.counts.stale_frames - self._stale_before,
                 pts=pts,
                 time_base=self._info.time_base,
                 captured_ns=decoded.captured_ns,
@@ -156,13 +164,16 @@ class AvSource(BaseSource):
     def _interrupt(self) -> None:
         if self._reader is not None:
             self._reader.close()
+            self._decoder.stop()
 
     def _release(self) -> None:
         if self._reader is None:
             self._decoder.close()
         else:  # its thread closes the decoder; one that hangs in FFmpeg does so when FFmpeg comes back
             self._reader.close()
+            self._decoder.stop()
             self._reader.join(_READER_WAIT_S)
+            self._decoder.join(_READER_WAIT_S)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -171,8 +182,18 @@ class _Opened:
     first: av.VideoFrame
     frames: Iterator[DecodedFrame]  # the first one included
 
+    def close(self) -> None:
+        self.decoder.close()
 
-def _open(target: AvTarget, counts: SourceCounts, connect_timeout_s: float, read_timeout_s: float) -> _Opened:
+
+def _open(
+    target: AvTarget,
+    counts: SourceCounts,
+    timeouts_s: tuple[float, float],
+    cancelled: threading.Event | None,
+) -> _Opened:
+    connect_timeout_s, read_timeout_s = timeouts_s
+
     def connect() -> _Opened:
         # Longer than who waits for it waits, so that the time-out is always told in the same words.
         decoder = Decoder(target, counts, connect_timeout_s + _GRACE_S, read_timeout_s)
@@ -185,16 +206,20 @@ def _open(target: AvTarget, counts: SourceCounts, connect_timeout_s: float, read
     try:
         if target.path is not None:
             return connect()
-        return call_with_deadline(connect, connect_timeout_s, discard=lambda opened: opened.decoder.close())
+        return call_with_deadline(connect, connect_timeout_s, _Opened.close, cancelled)
     except TimeoutError:
-        raise SourceError(f"cannot open {target.label}: {_silence(target, connect_timeout_s)}") from None
+        message = f"cannot open {target.label}: {_silence(target, connect_timeout_s)}"
+        raise UnreadyError(message, nobody_is_there=False) from None
     except NoVideoError as error:
         raise SourceError(f"cannot open {target.label}: {error}") from None
     except BrokenOffError as error:
         what = "get a complete copy" if target.kind is TargetKind.FILE else "check that it sends video"
         raise SourceError(f"cannot open {target.label}: {error}; {what}") from None
     except (av.FFmpegError, OSError) as error:
-        raise SourceError(f"cannot open {target.label}: {_why(error, target)}") from None
+        message = f"cannot open {target.label}: {_why(error, target)}"
+        if may_pass(error, target):
+            raise UnreadyError(message, nobody_is_there=nobody_is_there(error, target)) from None
+        raise SourceError(message) from None
 
 
 def _first_picture(decoder: Decoder) -> _Opened:

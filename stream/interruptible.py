@@ -8,28 +8,47 @@ is freed by a deadline or by `close()`.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
 
-def call_with_deadline(work: Callable[[], T], timeout_s: float, discard: Callable[[T], None]) -> T:
+_LOOK_S = 0.05  # how often a waiting caller looks whether the value is still wanted
+
+
+def call_with_deadline(
+    work: Callable[[], T],
+    timeout_s: float,
+    discard: Callable[[T], None],
+    cancelled: threading.Event | None = None,
+) -> T:
     """`work()`'s value, or TimeoutError after `timeout_s`; a value that comes too late goes to `discard`.
 
     Raises:
-        TimeoutError: the deadline passed; `work` is left to end by itself.
+        TimeoutError: the deadline passed, or `cancelled` was set; `work` is left to end by itself.
     """
     call = _Call(work, discard)
     threading.Thread(target=call.run, name="maskstream-connect", daemon=True).start()
     try:
-        in_time = call.done.wait(timeout_s)
+        in_time = _wait(call.done, timeout_s, cancelled)
     except BaseException:  # Ctrl-C while waiting
         call.abandon()
         raise
     if not in_time and call.abandon():
         raise TimeoutError(f"no answer within {timeout_s:g} s")
     return call.value()
+
+
+def _wait(done: threading.Event, timeout_s: float, cancelled: threading.Event | None) -> bool:
+    if cancelled is None:
+        return done.wait(timeout_s)
+    deadline_s = time.monotonic() + timeout_s
+    while not cancelled.is_set() and (left_s := deadline_s - time.monotonic()) > 0:
+        if done.wait(min(left_s, _LOOK_S)):
+            return True
+    return done.is_set()
 
 
 class _Call(Generic[T]):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Protocol, Self
 
-from maskstream.model.errors import StreamBrokenError
+from maskstream.model.errors import SourceError, StreamBrokenError
 from maskstream.model.types import RgbImage
 
 from .source_status import SourceCounts, SourceState, SourceStatus, StatusBoard
@@ -38,6 +38,15 @@ class Source(Protocol):
     def __enter__(self) -> Self: ...
 
     def __exit__(self, *exc: object) -> None: ...
+
+
+class UnreadyError(SourceError):
+    """A source that cannot be opened now and may be later."""
+
+    def __init__(self, message: str, *, nobody_is_there: bool) -> None:
+        """`nobody_is_there`: nothing answers at its address, so that looking again costs nobody anything."""
+        super().__init__(message)
+        self.nobody_is_there = nobody_is_there
 
 
 class Pacer:

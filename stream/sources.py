@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import functools
+import logging
 import os
+import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from fractions import Fraction
@@ -15,10 +18,16 @@ from maskstream.model.errors import SourceError
 from .av_source import AvSource
 from .av_target import AvTarget, camera_target, device_target, file_target, url_target
 from .picture_source import PictureSource, find_pictures, is_picture
-from .source_base import BaseSource, Source
+from .recovery import Notify, keep_connected
+from .recovery_connector import Connector
+from .recovery_knock import knocker
+from .recovery_settings import ReconnectConfig
+from .source_base import BaseSource, Source, UnreadyError
 from .source_status import SourceCounts, SourceState, SourceStatus
 from .synthetic import SyntheticSource
 from .urls import is_url
+
+log = logging.getLogger("maskstream")
 
 __all__ = ["Source", "SourceCounts", "SourceState", "SourceStatus", "open_source"]
 
@@ -33,6 +42,9 @@ def open_source(
     realtime: bool = False,
     picture_rate: Fraction | float = 24,
     options: Mapping[str, str] | None = None,
+    max_staleness_ms: float | None = None,
+    reconnect: ReconnectConfig | None = None,
+    notify: Notify | None = None,
 ) -> BaseSource:
     """Opens anything that frames can come from.
 
@@ -54,6 +66,9 @@ def open_source(
         realtime: play a recording at its own pace and call it live.
         picture_rate: frames per second of a folder of pictures.
         options: FFmpeg's own options for this input, such as `{"video_size": "1280x720"}` for a camera.
+        max_staleness_ms: packets of a live stream that have waited longer than this are not decoded.
+        reconnect: connect a live stream again when it breaks off; None: it then ends with StreamBrokenError.
+        notify: takes sentences about that; a warning in the log, if not given.
 
     Raises:
         SourceError: it cannot be opened; one line says what, why and what to do.
@@ -73,15 +88,38 @@ def open_source(
             max_frames=max_frames,
             realtime=realtime,
         )
-    target = _av_target(spec) if local is None else _file(Path(local))
-    return AvSource(
-        replace(target, options={**target.options, **(options or {})}),
-        source_id=source_id,
-        connect_timeout_s=connect_timeout_s,
-        read_timeout_s=read_timeout_s,
-        max_frames=max_frames,
-        realtime=realtime,
+    counts = SourceCounts()
+
+    def connect(closed: threading.Event) -> AvSource:
+        target = _av_target(spec) if local is None else _file(Path(local))
+        return AvSource(
+            replace(target, options={**target.options, **(options or {})}),
+            source_id=source_id,
+            connect_timeout_s=connect_timeout_s,
+            read_timeout_s=read_timeout_s,
+            max_frames=max_frames,
+            realtime=realtime,
+            max_staleness_ms=max_staleness_ms,
+            counts=counts,
+            cancelled=closed,
+        )
+
+    closed = threading.Event()
+    if reconnect is None or not reconnect.enabled or local is not None or realtime:
+        return connect(closed)
+    connector = Connector(connect, reconnect, answers=knocker(spec, closed), closed=closed)
+    waits = functools.partial(_waits, spec, reconnect.at_start)
+    return keep_connected(
+        connector, reconnect, waits=waits, notify=notify or log.warning, max_frames=max_frames
     )
+
+
+def _waits(spec: str, at_start: str, error: SourceError) -> bool:
+    """Whether a source that was not there at the start is waited for."""
+    if at_start != "auto":
+        return at_start == "wait"
+    is_live_url = is_url(spec) and url_target(spec).is_live is True
+    return is_live_url and isinstance(error, UnreadyError)
 
 
 def files_of(spec: str) -> list[Path]:

@@ -178,11 +178,23 @@ class _Writer:
     def _fitted(self, image: RgbImage) -> RgbImage:
         """The image (H, W, 3) at the file's size: a stream may change its own in the middle."""
         if image.shape[:2] != self._hw:
-            image = cv2.resize(image, self._hw[::-1], interpolation=cv2.INTER_AREA)
+            image = _letterboxed(image, self._hw)
         bottom, right = np.subtract(self._even_hw, self._hw)
         if bottom or right:
             image = cv2.copyMakeBorder(image, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
         return image
+
+
+def _letterboxed(image: RgbImage, hw: tuple[int, int]) -> RgbImage:
+    """The whole image (H, W, 3) as large as it fits into (h, w), between black bars if its shape differs."""
+    scale = min(hw[0] / image.shape[0], hw[1] / image.shape[1])
+    height, width = (max(1, round(side * scale)) for side in image.shape[:2])
+    fitted = cv2.resize(
+        image, (width, height), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+    )
+    top, left = (hw[0] - height) // 2, (hw[1] - width) // 2
+    bars = (top, hw[0] - height - top, left, hw[1] - width - left)
+    return np.asarray(cv2.copyMakeBorder(fitted, *bars, cv2.BORDER_CONSTANT, value=(0, 0, 0)))
 
 
 def _start_of_file(first_pts: int, time_base: Fraction, is_live: bool) -> int:

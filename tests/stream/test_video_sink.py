@@ -131,11 +131,14 @@ def test_colours_come_back_and_say_which_yuv_they_are(tmp_path, make_info, make_
 
 
 def test_a_stream_that_changes_its_size_keeps_the_file_s(tmp_path, make_info, make_result):
-    results = [make_result(0), make_result(1, hw=(96, 128)), make_result(2)]
+    results = [make_result(0), make_result(1, hw=(96, 128)), make_result(2, hw=(48, 128)), make_result(3)]
     write(tmp_path / "out.mp4", results, make_info())
     times, pictures, _ = read(tmp_path / "out.mp4")
-    assert len(times) == 3
+    assert len(times) == 4
     assert {picture.shape for picture in pictures} == {(48, 64, 3)}
+    _, same_shape, wide, _ = (picture.mean(axis=(1, 2)) for picture in pictures)
+    assert same_shape.min() > 25
+    assert max(wide[:10].max(), wide[-10:].max()) < 25 < wide[14:34].min()  # not stretched: black bars
 
 
 def test_nothing_is_made_before_the_first_frame(tmp_path, make_info):
