@@ -120,10 +120,28 @@ class Tracker:
         Raises:
             PromptError: there is no such object.
         """
+        self._check_tracked(object_id)
+        del self._tracks[object_id]
+
+    def rename(self, object_id: int, new_id: int) -> None:
+        """Follow an object on under another id; all that is known of it stays.
+
+        Raises:
+            PromptError: there is no such object, or the new id is taken or out of range.
+        """
+        self._check_tracked(object_id)
+        if not 1 <= new_id <= 65535:
+            raise PromptError(f"object_id must be in 1..65535, got {new_id}")
+        if new_id in self._tracks:
+            raise PromptError(f"object {new_id} is tracked already; use another id, or remove it first")
+        track = self._tracks.pop(object_id)
+        track.object_id = new_id
+        self._tracks[new_id] = track
+
+    def _check_tracked(self, object_id: int) -> None:
         if object_id not in self._tracks:
             tracked = ", ".join(map(str, self.object_ids)) or "none"
             raise PromptError(f"object {object_id} is not tracked; tracked are: {tracked}")
-        del self._tracks[object_id]
 
     @torch.inference_mode()
     def step(

@@ -22,11 +22,12 @@ import torch
 from maskstream.model.predictor import Predictor, load_predictor
 from maskstream.model.tracker import Tracker, TrackerSettings
 from maskstream.model.types import ImageEmbedding, RgbImage
+from maskstream.stream.agenda import Agenda
+from maskstream.stream.commands import Command
 from maskstream.stream.evaluate import Job, evaluate_sequence
 from maskstream.stream.evaluate_data import LabelledSequence, find_sequences
 from maskstream.stream.evaluate_report import video_record
 from maskstream.stream.evaluate_scores import SequenceScores
-from maskstream.stream.prompts import ScheduledPrompt
 from maskstream.stream.segmenter import Segmenter
 
 
@@ -100,8 +101,8 @@ def main() -> None:
         folder = args.cache / str(args.size) / sequence.name
         folder.mkdir(parents=True, exist_ok=True)
 
-        def make_segmenter(schedule: Sequence[ScheduledPrompt]) -> Segmenter:
-            return Segmenter(CachedPredictor(base, folder), Tracker(base, settings), schedule)
+        def make_segmenter(schedule: Sequence[Command]) -> Segmenter:
+            return Segmenter(CachedPredictor(base, folder), Tracker(base, settings), Agenda(schedule))
 
         return evaluate_sequence(Job(sequence, args.seed), make_segmenter)
 

@@ -18,14 +18,15 @@ if TYPE_CHECKING:
     from .runner import run
     from .sinks import make_sink
     from .sources import open_source
-    from .tracking import track
+    from .tracking import Session, track
 
-__all__ = ["Config", "Pipeline", "load_config", "make_sink", "open_source", "run", "track"]
+__all__ = ["Config", "Pipeline", "Session", "load_config", "make_sink", "open_source", "run", "track"]
 
 # Imported when first asked for, so that `maskstream --help` need not wait for FFmpeg and OpenCV.
 _HOMES = {
     "Config": "config",
     "Pipeline": "pipeline",
+    "Session": "tracking",
     "load_config": "config",
     "make_sink": "sinks",
     "open_source": "sources",

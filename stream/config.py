@@ -12,8 +12,9 @@ from typing import Annotated, Any, Literal
 
 from maskstream.model.errors import ConfigError
 
-from .settings import AtLeast, MultipleOf, SettingError, Settings, build, nearest, override
-from .yaml_lines import dotted, read_yaml
+from .recovery_settings import ReconnectConfig
+from .settings import AtLeast, MultipleOf, Placed, SettingError, Settings, build, nearest, override
+from .yaml_lines import KeyPath, YamlLines, dotted, read_yaml
 
 _SUFFIXES = (".yaml", ".yml")
 
@@ -44,7 +45,7 @@ class QueueConfig(Settings):
 
 @dataclass(frozen=True, slots=True)
 class PromptConfig(Settings):
-    """A prompt spelt out; the same as specs `ID:KIND=VALUE@TIME`, see prompts.py."""
+    """A prompt spelt out, or what becomes of its object; the same as specs, see prompts.py."""
 
     id: Annotated[int, AtLeast(1)]
     box: tuple[float | str, ...] | None = None  # x0, y0, x1, y1: px, or texts such as "50%"
@@ -52,16 +53,20 @@ class PromptConfig(Settings):
     points: tuple[tuple[float | str, ...], ...] = ()
     negative: tuple[tuple[float | str, ...], ...] = ()
     mask: str | None = None  # a picture's path
+    remove: bool = False  # no longer followed
+    rename: Annotated[int, AtLeast(1)] | None = None  # followed on under this id
     time: Annotated[float, AtLeast(0)] | str = 0.0  # seconds, or text such as "0:01:30"
 
     def specs(self) -> tuple[str, ...]:
-        """The same as specs."""
+        """The same as specs; none if it says nothing."""
+        verbs = ["remove"] * self.remove + [f"rename={self.rename}"] * (self.rename is not None)
         points = self.points if self.point is None else (self.point, *self.points)
         named = [("box", self.box)] if self.box is not None else []
         named += [("point", point) for point in points] + [("negative", point) for point in self.negative]
         values = [(kind, ",".join(map(str, numbers))) for kind, numbers in named]
         values += [("mask", self.mask)] if self.mask is not None else []
-        return tuple(f"{self.id}:{kind}={value}@{self.time}" for kind, value in values)
+        whats = [*verbs, *(f"{kind}={value}" for kind, value in values)]
+        return tuple(f"{self.id}:{what}@{self.time}" for what in whats)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +98,8 @@ class Config(Settings):
     read_timeout_s: Annotated[float, AtLeast(0.1)] = (
         10.0  # how long it may then be silent before it is broken
     )
+    max_staleness_ms: Annotated[float, AtLeast(0)] | None = 1000.0  # live: older packets are not decoded
+    reconnect: ReconnectConfig = field(default_factory=ReconnectConfig)
     realtime: bool = False  # play a recording at its own pace, as if it were live
     picture_rate: Annotated[float, AtLeast(0.001)] = 24.0  # frames per second of a folder of pictures
     max_frames: Annotated[int, AtLeast(1)] | None = None
@@ -158,6 +165,18 @@ def find_config(name: str | Path) -> Traversable:
 def _read(path: Traversable) -> Config:
     yaml = read_yaml(path)
     try:
-        return build(Config, {} if yaml.tree is None else yaml.tree)
+        config = build(Config, {} if yaml.tree is None else yaml.tree)
+        prompts = (
+            spec for i, prompt in enumerate(config.prompts) for spec in _placed(prompt, ("prompts", i), yaml)
+        )
+        return dataclasses.replace(config, prompts=tuple(prompts))
     except SettingError as error:
         raise yaml.error(error.key_path, error.message) from error
+
+
+def _placed(prompt: str | PromptConfig, key_path: KeyPath, yaml: YamlLines) -> tuple[Placed, ...]:
+    """A prompt's specs, which remember their line: much of what can be wrong shows only with the picture."""
+    specs = (prompt,) if isinstance(prompt, str) else prompt.specs()
+    if not specs:
+        raise SettingError(key_path, "says nothing: give box, point, points, mask, remove or rename")
+    return tuple(Placed(spec, yaml.place(key_path)) for spec in specs)

@@ -13,12 +13,12 @@ from pathlib import Path
 
 from maskstream.model.errors import MaskstreamError
 
+from .commands import Command
 from .evaluate_data import LabelledSequence, read_labels
 from .evaluate_scores import FrameScore, ObjectScores, SequenceScores, score_frame
 from .evaluate_seeds import Seed, schedule_seeds
 from .mask_sink import label_picture, labels_png, write_whole
 from .picture_source import PictureSource
-from .prompts import ScheduledPrompt
 from .types import Frame, FrameResult
 
 FRAME_RATE = Fraction(24)  # DAVIS's
@@ -27,7 +27,7 @@ Segment = Callable[[Frame], FrameResult]
 OnFrames = Callable[[int], None]  # takes how many more frames are done
 
 
-MakeSegmenter = Callable[[Sequence[ScheduledPrompt]], Segment]
+MakeSegmenter = Callable[[Sequence[Command]], Segment]
 """Begins a new stream whose objects are shown as scheduled. Picklable where several processes are used."""
 
 

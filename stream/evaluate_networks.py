@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 from maskstream.model.types import RgbImage
 
+from .agenda import Agenda
+from .commands import Command
 from .config import ModelConfig
 from .evaluate import Segment
 from .evaluate_stills import Decode, Encode
-from .prompts import ScheduledPrompt
 from .records import Record
 
 if TYPE_CHECKING:
@@ -64,14 +65,14 @@ class TrackerSegmenters:
 
     networks: Networks
 
-    def __call__(self, schedule: Sequence[ScheduledPrompt]) -> Segment:
+    def __call__(self, schedule: Sequence[Command]) -> Segment:
         """A segmenter whose objects are shown as scheduled."""
         from maskstream.model.tracker import Tracker
 
         from .segmenter import Segmenter
 
         predictor = _predictor(self.networks)
-        return Segmenter(predictor, Tracker(predictor), schedule)
+        return Segmenter(predictor, Tracker(predictor), Agenda(schedule))
 
 
 def choose_networks(model: ModelConfig, progress: Progress, notify: Notify) -> Networks:

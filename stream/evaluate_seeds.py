@@ -10,19 +10,19 @@ import numpy as np
 from maskstream.model.types import BoolMask, Prompt, box_of_mask
 from numpy.typing import NDArray
 
+from .commands import Show
 from .evaluate_data import LabelledSequence, read_labels
-from .prompts import ScheduledPrompt
 
 Seed = Literal["mask", "box", "click"]
 SEEDS: tuple[Seed, ...] = ("mask", "box", "click")
 
 
-def schedule_seeds(sequence: LabelledSequence, seed: Seed, frame_rate: Fraction) -> list[ScheduledPrompt]:
+def schedule_seeds(sequence: LabelledSequence, seed: Seed, frame_rate: Fraction) -> list[Show]:
     """One prompt for each object, on the first frame that shows it."""
     schedule = []
     for object_id, frame in sequence.first_frames.items():
         mask = read_labels(sequence.annotations[frame]) == object_id
-        schedule.append(ScheduledPrompt(float(frame / frame_rate), seed_prompt(object_id, mask, seed)))
+        schedule.append(Show(seed_prompt(object_id, mask, seed), time_s=float(frame / frame_rate)))
     return schedule
 
 

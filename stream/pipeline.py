@@ -77,7 +77,8 @@ class Pipeline:
 
     Args:
         source: closed by the pipeline.
-        segmenter: any function Frame -> FrameResult; called in one thread.
+        segmenter: any function Frame -> FrameResult; called in one thread, as is its close(), if it has one,
+            when there are no more frames.
         sinks: opened, written and closed by the pipeline, each in its own thread.
         plan: queue sizes and overflow; by default FILE_PLAN or LIVE_PLAN, as the source is.
         on_result: called with each result in the segmenter's thread; it must be quick.
@@ -120,7 +121,13 @@ class Pipeline:
             "capture", self._tap, _same, [self._frames], on_error=self._capture_failed, stats=stats()
         )
         self._worker = Stage(
-            "segmenter", self._frames, self._segment, self._results, on_error=fail, stats=stats()
+            "segmenter",
+            self._frames,
+            self._segment,
+            self._results,
+            finish=getattr(self._segmenter, "close", None),
+            on_error=fail,
+            stats=stats(),
         )
         self._writers = [
             Stage(name, queue, sink.write, finish=sink.close, on_error=fail, stats=stats())

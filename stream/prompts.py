@@ -1,4 +1,4 @@
-"""Prompts as a person writes them: `ID:KIND=VALUE[@TIME]`.
+"""Prompts as a person writes them: `ID:KIND=VALUE[@TIME]`, and what may follow: `ID:remove@TIME`.
 
     1:box=10,20,110,220          a box x0,y0,x1,y1
     1:point=50%,50%              a point on the object; numbers are px, or % of the picture's width and height
@@ -6,23 +6,29 @@
     2:mask=cup.png               a picture of the object: all its non-zero pixels, or, in an indexed PNG that
                                  uses index 2, the pixels with that index
     3:box=5,5,60,60@0:01:30      from this time on: seconds, M:SS or H:MM:SS after the stream's first frame
+    3:remove@0:02:00             no longer followed
+    2:rename=7@0:02:30           followed on under another id
 
-Prompts of one object at one time join: points add up, and may refine a box.
+Prompts of one object at one time join: points add up, and may refine a box. All else at one time is done in
+the order in which it is written.
 """
 
 from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from maskstream.model.errors import PromptError
 from maskstream.model.types import BoolMask, Prompt
 
+from .commands import Command, Remove, Rename, Show, check_schedule
 from .prompt_mask import read_mask
+from .settings import Placed
 
 _SHAPES = {
     "box": "x0,y0,x1,y1",
@@ -30,16 +36,10 @@ _SHAPES = {
     "negative": "x,y",
     "mask": "file.png",
 }
+_VERBS = ("remove", "rename")
+_KINDS = (*_SHAPES, *_VERBS)
 _HOW = "write ID:KIND=VALUE[@TIME], such as 1:box=10,20,110,220 or 2:point=50%,50%@1.5"
 _TIME = re.compile(r"(?:(?:(?P<h>\d+):)?(?P<m>\d+):)?(?P<s>\d+(?:\.\d*)?|\.\d+)")
-
-
-@dataclass(frozen=True, slots=True)
-class ScheduledPrompt:
-    """A prompt and when it takes effect."""
-
-    time_s: float  # media time after the stream's first frame
-    prompt: Prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,10 +60,16 @@ class PromptPart:
 
     spec: str
     object_id: int
-    kind: str  # a key of _SHAPES
-    lengths: tuple[Length, ...]  # x, y, x, y; empty for a mask
-    path: Path | None  # the mask's file
-    time_s: float
+    kind: str  # one of _KINDS
+    time_s: float | None  # media time after the first frame; None where none is written
+    lengths: tuple[Length, ...] = ()  # x, y, x, y of a box or a point
+    path: Path | None = None  # the mask's file
+    new_id: int | None = None  # what it is renamed to
+
+    @property
+    def start_s(self) -> float:
+        """When it takes effect in a schedule."""
+        return self.time_s or 0.0
 
     def xy_px(self, picture_hw: tuple[int, int]) -> list[float]:
         """The coordinates in px, x and y by turns."""
@@ -75,31 +81,92 @@ def parse_prompts(specs: Iterable[str]) -> tuple[PromptPart, ...]:
     """Understand specs, before any picture is known.
 
     Raises:
-        PromptError: a spec is malformed; the message quotes it and says what is right.
+        PromptError: a spec is malformed; the message quotes it and says what is right, and where it is from.
     """
-    return tuple(_parse(spec) for spec in specs)
+    parts = []
+    for spec in specs:
+        with _blamed_on(spec):
+            parts.append(_parse(spec))
+    return tuple(parts)
 
 
-def schedule_prompts(parts: Sequence[PromptPart], picture_hw: tuple[int, int]) -> tuple[ScheduledPrompt, ...]:
-    """Prompts for a picture of `picture_hw`, by time, then object id; masks are read from their files.
+def schedule_prompts(
+    parts: Sequence[PromptPart], picture_hw: tuple[int, int], others: Sequence[Command] = ()
+) -> tuple[Command, ...]:
+    """Commands for a picture of `picture_hw`, by time, then as written; masks are read from their files.
+
+    Args:
+        parts: what was written.
+        picture_hw: the picture's height and width, px.
+        others: commands that belong to the schedule too.
 
     Raises:
-        PromptError: a prompt is contradictory, empty, or reaches outside the picture; a mask cannot be read.
+        PromptError: a prompt is contradictory, empty, or reaches outside the picture; a mask cannot be read;
+            what is removed or renamed was not shown before.
     """
-    groups: dict[tuple[float, int], list[PromptPart]] = {}
-    for part in parts:
-        groups.setdefault((part.time_s, part.object_id), []).append(part)
+    plan = [("", command) for command in others]
+    for group in _groups(parts):
+        with _blamed_on(group[0].spec):
+            plan.append((group[0].spec, _command(group, picture_hw)))
+    plan.sort(key=lambda entry: entry[1].time_s or 0.0)
+    schedule: list[Command] = []
+    for spec, command in plan:
+        schedule.append(command)
+        with _blamed_on(spec):
+            check_schedule(schedule)
+    return tuple(schedule)
+
+
+def show_command(specs: Sequence[str], picture_hw: tuple[int, int]) -> Show:
+    """The command that shows one object to a run: by the time that is written, or else at once.
+
+    Raises:
+        PromptError: as parse_prompts() and schedule_prompts(); or they are not about one object at one time.
+    """
+    parts = parse_prompts(specs)
+    groups = list(_groups(parts))
+    if len(groups) != 1 or parts[0].kind in _VERBS:
+        raise PromptError(f"{' '.join(map(repr, specs))}: show one object at one time, by box, point or mask")
+    return Show(_fitted(parts, picture_hw), time_s=parts[0].time_s)
+
+
+def _groups(parts: Sequence[PromptPart]) -> Iterable[list[PromptPart]]:
+    """Parts that make one command: all that show one object at one time, or one verb."""
+    groups: dict[tuple[float, int, str | int], list[PromptPart]] = {}
+    for i, part in enumerate(parts):
+        what = i if part.kind in _VERBS else "show"
+        groups.setdefault((part.start_s, part.object_id, what), []).append(part)
+    return groups.values()
+
+
+def _command(group: Sequence[PromptPart], picture_hw: tuple[int, int]) -> Command:
+    first = group[0]
+    if first.kind == "remove":
+        return Remove(first.object_id, time_s=first.start_s)
+    if first.new_id is not None:
+        return Rename(first.object_id, first.new_id, time_s=first.start_s)
+    return Show(_fitted(group, picture_hw), time_s=first.start_s)
+
+
+def _fitted(group: Sequence[PromptPart], picture_hw: tuple[int, int]) -> Prompt:
     try:
-        scheduled = tuple(
-            ScheduledPrompt(time_s, _join(groups[time_s, object_id], picture_hw))
-            for time_s, object_id in sorted(groups)
-        )
-        for item in scheduled:
-            item.prompt.check_inside(picture_hw)
+        prompt = _join(group, picture_hw)
+        prompt.check_inside(picture_hw)
     except PromptError as error:
         size = f"the picture is {picture_hw[1]}x{picture_hw[0]} px"
         raise PromptError(str(error) if size in str(error) else f"{error}; {size}") from error
-    return scheduled
+    return prompt
+
+
+@contextmanager
+def _blamed_on(spec: str) -> Iterator[None]:
+    """Complaints begin with the line of the file that the spec is from, if it is from one."""
+    try:
+        yield
+    except PromptError as error:
+        if not isinstance(spec, Placed):
+            raise
+        raise PromptError(f"{spec.place}: {error}") from error
 
 
 def parse_time_s(text: str) -> float:
@@ -115,21 +182,29 @@ def parse_time_s(text: str) -> float:
 
 
 def _parse(spec: str) -> PromptPart:
-    match = re.fullmatch(r"([^:=]*):([^:=]*)=(.*)", spec.strip(), re.DOTALL)
-    if not match:
+    match = re.fullmatch(r"([^:=]*):([^:=@]*)(?:=(.*)|(@.*)?)", spec.strip(), re.DOTALL)
+    if not match or (match[3] is None and match[2] in (*_SHAPES, "rename")):
         raise PromptError(f"prompt '{spec}' is malformed: {_HOW}")
-    id_text, kind, rest = match.groups()
-    if kind not in _SHAPES:
+    id_text, kind = match[1], match[2]
+    if kind not in _KINDS:
         raise PromptError(f"prompt '{spec}': unknown kind '{kind}', {_nearest(kind)}")
-    value, time_s = _split_time(spec, kind, rest)
-    if kind == "mask":
-        return PromptPart(spec, _parse_id(spec, id_text), kind, (), Path(value).expanduser(), time_s)
-    return PromptPart(spec, _parse_id(spec, id_text), kind, _parse_lengths(spec, kind, value), None, time_s)
+    if kind == "remove" and match[3] is not None:
+        raise PromptError(f"prompt '{spec}': to remove takes no value: write {id_text}:remove@TIME")
+    value, time_s = _split_time(spec, kind, match[4] or "" if match[3] is None else match[3])
+    part = PromptPart(spec, _parse_id(spec, id_text), kind, time_s)
+    match kind:
+        case "mask":
+            return replace(part, path=Path(value).expanduser())
+        case "remove":
+            return part
+        case "rename":
+            return replace(part, new_id=_parse_id(spec, value))
+    return replace(part, lengths=_parse_lengths(spec, kind, value))
 
 
 def _nearest(kind: str) -> str:
-    close = difflib.get_close_matches(kind, _SHAPES, 1)
-    return f"did you mean '{close[0]}'?" if close else f"known kinds are {', '.join(_SHAPES)}"
+    close = difflib.get_close_matches(kind, _KINDS, 1)
+    return f"did you mean '{close[0]}'?" if close else f"known kinds are {', '.join(_KINDS)}"
 
 
 def _parse_id(spec: str, text: str) -> int:
@@ -138,15 +213,15 @@ def _parse_id(spec: str, text: str) -> int:
     return int(text)
 
 
-def _split_time(spec: str, kind: str, rest: str) -> tuple[str, float]:
+def _split_time(spec: str, kind: str, rest: str) -> tuple[str, float | None]:
     value, at, time_text = rest.rpartition("@")
     if not at:
-        return rest, 0.0
+        return rest, None
     try:
         return value, parse_time_s(time_text)
     except ValueError as error:
         if kind == "mask":  # an @ in a file's name
-            return rest, 0.0
+            return rest, None
         raise PromptError(f"prompt '{spec}': {error}") from None
 
 

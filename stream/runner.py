@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING
 
 from maskstream.model.errors import ConfigError, PromptError
 
+from .agenda import Agenda
+from .commands import Command, Show
 from .config import Config, ModelConfig, QueueConfig
 from .pipeline import FILE_PLAN, LIVE_PLAN, Pipeline, QueuePlan
-from .prompts import ScheduledPrompt, parse_prompts, schedule_prompts
+from .prompts import parse_prompts, schedule_prompts
 from .queues import Overflow
 from .summary import RunSummary, Tally, summarise
 from .types import Frame, FrameResult, StreamInfo
@@ -32,7 +34,7 @@ class Inputs:
 
     source: BaseSource
     sinks: tuple[Sink, ...]
-    schedule: tuple[ScheduledPrompt, ...]
+    agenda: Agenda
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,8 +55,8 @@ class Run:
             self.pipeline.report(),
             error=self.pipeline.error,
             stopped=stopped,
-            schedule=self.inputs.schedule,
-            notes=counts.notes() if counts else (),
+            schedule=self.inputs.agenda.schedule,
+            notes=(*(counts.notes() if counts else ()), *self.inputs.agenda.refusals),
         )
 
 
@@ -62,7 +64,8 @@ def prepare(
     config: Config,
     *,
     extra_sinks: Sequence[Sink] = (),
-    extra_prompts: Sequence[ScheduledPrompt] = (),
+    extra_commands: Sequence[Command] = (),
+    steered: bool = False,
     on_result: OnResult | None = None,
     notify: Notify | None = None,
     progress: Progress | None = None,
@@ -72,15 +75,16 @@ def prepare(
     Args:
         config: what to run.
         extra_sinks: beside those of the config.
-        extra_prompts: beside those of the config.
+        extra_commands: beside the prompts of the config.
+        steered: objects may come later by way of `Run.inputs.agenda`, so that none need be shown now.
         on_result: called with each result in the segmenter's thread.
-        notify: takes sentences about weights; a warning in the log, if not given.
+        notify: takes sentences about weights and connections, from any thread; a warning in the log, if not given.
         progress: takes what is being fetched, bytes so far, and bytes in all.
 
     Raises:
         InputError: something cannot be done as asked.
     """
-    inputs = open_inputs(config, extra_prompts)
+    inputs = open_inputs(config, extra_commands, steered=steered, notify=notify)
     with ExitStack() as undo:
         undo.callback(inputs.source.close)
         inputs.source.standby()
@@ -105,7 +109,13 @@ def prepare(
     return Run(info, pipeline, tally, inputs)
 
 
-def open_inputs(config: Config, extra_prompts: Sequence[ScheduledPrompt] = ()) -> Inputs:
+def open_inputs(
+    config: Config,
+    extra_commands: Sequence[Command] = (),
+    *,
+    steered: bool = False,
+    notify: Notify | None = None,
+) -> Inputs:
     """Open the source and see that prompts and outputs fit it. Cheap checks first, the network last.
 
     Raises:
@@ -114,19 +124,20 @@ def open_inputs(config: Config, extra_prompts: Sequence[ScheduledPrompt] = ()) -
     if config.source is None:
         raise ConfigError("no source: give --source FILE, URL or camera number, or `source:` in the YAML")
     parts = parse_prompts(config.prompt_specs)
-    if not parts and not extra_prompts:
+    if not parts and not extra_commands and not steered:
         raise PromptError("no prompt: say what to track, for example --prompt 1:box=100,80,300,400")
     sinks = _check_sinks(config.sink_specs, str(config.source), [part.path for part in parts if part.path])
-    source = _open_source(config)
+    source = _open_source(config, notify)
     try:
         picture_hw = (source.info.height_px, source.info.width_px)
-        for item in extra_prompts:
-            item.prompt.check_inside(picture_hw)
-        schedule = (*schedule_prompts(parts, picture_hw), *extra_prompts)
+        for command in extra_commands:
+            if isinstance(command, Show):
+                command.prompt.check_inside(picture_hw)
+        agenda = Agenda(schedule_prompts(parts, picture_hw, extra_commands))
     except BaseException:
         source.close()
         raise
-    return Inputs(source, sinks, tuple(sorted(schedule, key=lambda item: item.time_s)))
+    return Inputs(source, sinks, agenda)
 
 
 def queue_plan(queue: QueueConfig, is_live: bool) -> QueuePlan:
@@ -152,7 +163,7 @@ def run(config: Config, on_result: OnResult | None = None) -> RunSummary:
     return ready.summary()
 
 
-def _open_source(config: Config) -> BaseSource:
+def _open_source(config: Config, notify: Notify | None) -> BaseSource:
     from .sources import open_source
 
     return open_source(
@@ -163,6 +174,9 @@ def _open_source(config: Config) -> BaseSource:
         realtime=config.realtime,
         picture_rate=config.picture_rate,
         options={key: str(value) for key, value in config.source_options.items()},
+        max_staleness_ms=config.max_staleness_ms,
+        reconnect=config.reconnect,
+        notify=notify,
     )
 
 
@@ -206,4 +220,4 @@ def _load_segmenter(
         original_hw=(inputs.source.info.height_px, inputs.source.info.width_px),
         notify=notify,
     )
-    return Segmenter(predictor, Tracker(predictor), inputs.schedule)
+    return Segmenter(predictor, Tracker(predictor), inputs.agenda)

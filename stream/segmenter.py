@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Sequence
 
+from maskstream.model.errors import PromptError
 from maskstream.model.predictor import Predictor
 from maskstream.model.tracker import Tracker
-from maskstream.model.types import Prompt
+from maskstream.model.types import ObjectMask
 
-from .prompts import ScheduledPrompt
+from .agenda import Agenda, Order
+from .commands import Applied, Remove
+from .frame_plan import FramePlan
 from .types import Frame, FrameResult
 
 
@@ -20,44 +22,70 @@ class Segmenter:
     Args:
         predictor: encodes each frame once.
         tracker: follows the objects.
-        schedule: when each object is shown; a prompt is applied to the first frame at or after its time.
+        agenda: what is to be done to the objects when; nothing, if not given.
     """
 
-    def __init__(
-        self, predictor: Predictor, tracker: Tracker, schedule: Sequence[ScheduledPrompt] = ()
-    ) -> None:
+    def __init__(self, predictor: Predictor, tracker: Tracker, agenda: Agenda | None = None) -> None:
         self._predictor = predictor
         self._tracker = tracker
-        self._waiting = deque(sorted(schedule, key=lambda scheduled: scheduled.time_s))
-        self._start_s: float | None = None
+        self._agenda = agenda or Agenda()
+        self._objects: tuple[ObjectMask, ...] = ()  # of the last frame
+        self._highest_id = 0
 
     def __call__(self, frame: Frame) -> FrameResult:
-        """Encode the frame and find every object on it.
+        """Carry out the commands that are due, then find every object on the frame.
 
-        Raises:
-            PromptError: a prompt that is due now points beside the picture.
+        A command that cannot be carried out is answered with its error, and changes nothing.
         """
+        orders = self._agenda.due(frame)
+        try:
+            plan, done = self._plan(orders, frame)
+            result = self._segment(frame, plan)
+        except BaseException as error:
+            for order in orders:
+                if not order.answer.done():
+                    order.refused(error)
+            raise
+        for order, object_ids in done:
+            order.applied(Applied(frame.index, frame.pts, self._agenda.time_s(frame), object_ids))
+        return result
+
+    def close(self) -> None:
+        """No more frames come: commands that wait are refused."""
+        self._agenda.close()
+
+    def _plan(
+        self, orders: Sequence[Order], frame: Frame
+    ) -> tuple[FramePlan, list[tuple[Order, tuple[int, ...]]]]:
+        """What the orders come to; and those that are carried out, with the ids that they name."""
+        plan = FramePlan(
+            frame.hw, {found.object_id: found.box_xyxy for found in self._objects}, self._highest_id
+        )
+        done = []
+        for order in orders:
+            try:
+                done.append((order, plan.add(order.command)))
+            except PromptError as error:
+                order.refused(error)
+        self._highest_id = plan.highest_id
+        return plan, done
+
+    def _segment(self, frame: Frame, plan: FramePlan) -> FrameResult:
         started_ns = time.monotonic_ns()
         embedding = self._predictor.encode(frame.image)
         encoded_ns = time.monotonic_ns()
-        objects = self._tracker.step(frame.image, embedding, self._due(frame), frame.time_s)
+        for edit in plan.edits:
+            if isinstance(edit, Remove):
+                self._tracker.remove(edit.object_id)
+            else:
+                self._tracker.rename(edit.object_id, edit.new_id)
+        self._objects = self._tracker.step(frame.image, embedding, plan.prompts, frame.time_s)
         done_ns = time.monotonic_ns()
         return FrameResult(
             frame=frame,
-            objects=objects,
+            objects=self._objects,
             dropped=0,
             encode_ms=(encoded_ns - started_ns) / 1e6,
             track_ms=(done_ns - encoded_ns) / 1e6,
             done_ns=done_ns,
         )
-
-    def _due(self, frame: Frame) -> list[Prompt]:
-        """Prompts whose time has come; times count from the first frame, as a player shows them."""
-        if self._start_s is None:
-            self._start_s = frame.time_s
-        elapsed_s = frame.time_s - self._start_s
-        due: dict[int, Prompt] = {}
-        while self._waiting and self._waiting[0].time_s <= elapsed_s + 1e-6:
-            prompt = self._waiting.popleft().prompt
-            due[prompt.object_id] = prompt  # frames were dropped: of two that are due, the later one counts
-        return list(due.values())

@@ -17,6 +17,18 @@ from .yaml_lines import KeyPath, dotted
 C = TypeVar("C")
 
 
+class Placed(str):
+    """Text that knows where it was written, so that a complaint that comes later can point there."""
+
+    place: str  # as in `run.yaml:12: prompts[1]`
+
+    def __new__(cls, text: str, place: str = "") -> Placed:
+        """The text, and `path:line: key` of where it stands."""
+        self = super().__new__(cls, text)
+        self.place = place
+        return self
+
+
 @dataclass(frozen=True, slots=True)
 class AtLeast:
     """A number's lower bound, as in `Annotated[int, AtLeast(1)]`."""
@@ -144,6 +156,8 @@ def fit(hint: Any, value: object, key_path: KeyPath) -> Any:
 def _is_plain(hint: Any, value: object) -> bool:
     if get_origin(hint) is Literal:
         return any(value == choice and type(value) is type(choice) for choice in get_args(hint))
+    if isinstance(value, Placed):
+        return hint is str
     return type(value) is hint and (not isinstance(value, float) or math.isfinite(value))
 
 

@@ -12,8 +12,8 @@ from typing import Any
 from maskstream.model.errors import StreamBrokenError
 from maskstream.model.types import TrackState
 
+from .commands import Command
 from .pipeline import PipelineReport
-from .prompts import ScheduledPrompt
 from .types import FrameResult, StreamInfo
 
 
@@ -124,7 +124,7 @@ def summarise(
     *,
     error: BaseException | None,
     stopped: bool,
-    schedule: Sequence[ScheduledPrompt] = (),
+    schedule: Sequence[Command] = (),
     notes: Sequence[str] = (),
 ) -> RunSummary:
     """The summary of a run that has ended with `error`, or because it was `stopped`, or of itself."""
@@ -174,9 +174,10 @@ def _reason(ending: Ending, error: BaseException | None, tally: Tally) -> str:
     return f"{what} {where}" + (f": {error}" if error is not None else "")
 
 
-def _unreached(schedule: Sequence[ScheduledPrompt], tally: Tally) -> list[str]:
+def _unreached(schedule: Sequence[Command], tally: Tally) -> list[str]:
+    timed = ((command.time_s or 0.0, command.what) for command in schedule)
     return [
-        f"the prompt of object {item.prompt.object_id} at {clock_text(item.time_s)} was not reached"
-        for item in schedule
-        if tally.last_index < 0 or item.time_s > tally.media_s + 1e-6
+        f"the {what} at {clock_text(time_s)} was not reached"
+        for time_s, what in timed
+        if tally.last_index < 0 or time_s > tally.media_s + 1e-6
     ]

@@ -23,11 +23,15 @@ class YamlLines:
 
     def error(self, key_path: KeyPath, message: str) -> ConfigError:
         """The error `path:line: key: message` for a key, or for the nearest key above it that has a line."""
+        return ConfigError(f"{self.place(key_path)}: {message}")
+
+    def place(self, key_path: KeyPath) -> str:
+        """`path:line: key`, of a key or of the nearest key above it that has a line."""
         known = key_path
         while known not in self.lines and known:
             known = known[:-1]
         where = f"{self.path}:{self.lines.get(known, 1)}"
-        return ConfigError(f"{where}: {dotted(key_path)}: {message}" if key_path else f"{where}: {message}")
+        return f"{where}: {dotted(key_path)}" if key_path else where
 
 
 def dotted(key_path: KeyPath) -> str:

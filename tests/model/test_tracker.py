@@ -147,10 +147,14 @@ def test_objects_can_be_added_and_removed_between_frames(predictor: Predictor) -
     added = Prompt(2, box_xyxy=[150, 60, 260, 170])
     both = tracker.step(second.image, predictor.encode(second.image), [added], second.time_s)
     assert [one.object_id for one in both] == [1, 2]
+    with pytest.raises(PromptError, match="object 2 is tracked already"):
+        tracker.rename(1, 2)
+    tracker.rename(2, 7)
+    assert tracker.object_ids == (1, 7)
     tracker.remove(1)
     left = tracker.step(third.image, predictor.encode(third.image), [], third.time_s)
-    assert [one.object_id for one in left] == [2]
-    with pytest.raises(PromptError, match="object 1 is not tracked; tracked are: 2"):
+    assert [one.object_id for one in left] == [7]
+    with pytest.raises(PromptError, match="object 1 is not tracked; tracked are: 7"):
         tracker.remove(1)
 
 

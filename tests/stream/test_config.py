@@ -89,6 +89,8 @@ queue:
         ("prompts:\n - {id: 1,\n box: [1, [3]]}\n", ":3: prompts[0].box[1]: expected a number or text"),
         ("prompts:\n - {box: [1, 2, 3, 4]}\n", ":2: prompts[0]: needs the key 'id'"),
         ("prompts:\n - {id: 0, point: [1, 2]}\n", ":2: prompts[0].id: must be at least 1, got 0"),
+        ("prompts:\n - {id: 1}\n", ":2: prompts[0]: says nothing: give box, point"),
+        ("prompts:\n - {id: 1, rename: 0}\n", ":2: prompts[0].rename: must be at least 1, got 0"),
         ("connect_timeout_s: .nan\n", ":1: connect_timeout_s: expected a number, got nan"),
         ("source: [a]\n", ":1: source: expected text or a whole number, got a list"),
         ("source_options: video_size\n", ":1: source_options: expected settings as 'key: value'"),
@@ -111,6 +113,13 @@ def test_a_mistake_is_told_with_file_line_key_and_the_way_out(tmp_path, text, co
     with pytest.raises(ConfigError, match=re.escape("run.yaml" + complaint)) as caught:
         load_config(written(tmp_path, text))
     assert "\n" not in str(caught.value)
+
+
+def test_prompts_remember_their_lines(tmp_path):
+    path = written(tmp_path, "prompts:\n  - 1:point=1,1\n  - {id: 2, box: [1, 2, 3, 4],\n     time: 3}\n")
+    specs = load_config(path).prompt_specs
+    assert [spec.place for spec in specs] == [f"{path}:2: prompts[0]", f"{path}:3: prompts[1]"]
+    assert load_config(path, {"prompts": ["3:point=1,1"]}).prompt_specs == ("3:point=1,1",)
 
 
 def test_files_that_cannot_be_read_are_named(tmp_path):
@@ -173,4 +182,9 @@ def test_a_video_in_the_place_of_a_configuration(tmp_path):
 def test_spelt_out_prompts_and_sinks_are_the_same_as_specs():
     prompt = PromptConfig(id=3, box=("10%", 2, 30, 40), point=(1, 2), mask="cup.png", time="0:02")
     assert prompt.specs() == ("3:box=10%,2.0,30.0,40.0@0:02", "3:point=1.0,2.0@0:02", "3:mask=cup.png@0:02")
+    assert PromptConfig(id=2, remove=True, time=12).specs() == ("2:remove@12.0",)
+    assert PromptConfig(id=2, rename=5, box=(1, 2, 3, 4), time="0:14").specs() == (
+        "2:rename=5@0:14",
+        "2:box=1.0,2.0,3.0,4.0@0:14",
+    )
     assert SinkConfig(video="a.mp4", masks="b").specs() == ("video=a.mp4", "masks=b")

@@ -7,7 +7,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from maskstream.model.errors import PromptError
-from maskstream.stream.prompts import parse_prompts, parse_time_s, schedule_prompts
+from maskstream.model.types import Prompt
+from maskstream.stream.commands import NOW, Show
+from maskstream.stream.prompts import parse_prompts, parse_time_s, schedule_prompts, show_command
+from maskstream.stream.settings import Placed
 from PIL import Image
 
 PICTURE_HW = (100, 200)
@@ -53,7 +56,43 @@ def test_percent_of_the_pictures_sides():
 
 def test_times_sort_the_schedule_and_keep_one_objects_prompts_apart():
     plan = scheduled("2:point=1,1@1:05", "1:point=2,2@65", "1:point=3,3", "1:point=4,4@0:00:02.5")
-    assert [(item.time_s, item.prompt.object_id) for item in plan] == [(0, 1), (2.5, 1), (65, 1), (65, 2)]
+    assert [(item.time_s, item.prompt.object_id) for item in plan] == [(0, 1), (2.5, 1), (65, 2), (65, 1)]
+
+
+def test_removals_and_renamings_come_in_the_order_they_are_written():
+    plan = scheduled(
+        "2:rename=5@14", "1:point=1,1", "2:box=1,1,9,9", "1:remove@12", "2:box=1,1,9,9@14", "1:box=1,1,5,5@12"
+    )
+    assert [(item.time_s, item.what) for item in plan] == [
+        (0, "prompt of object 1"),
+        (0, "prompt of object 2"),
+        (12, "removal of object 1"),
+        (12, "prompt of object 1"),
+        (14, "renaming of object 2 to 5"),
+        (14, "prompt of object 2"),
+    ]
+
+
+def test_other_commands_belong_to_the_schedule():
+    others = [Show(Prompt(4, box_xyxy=[0, 0, 5, 5]), time_s=3)]
+    plan = schedule_prompts(parse_prompts(["4:remove@5"]), PICTURE_HW, others)
+    assert [item.what for item in plan] == ["prompt of object 4", "removal of object 4"]
+
+
+def test_one_object_may_be_shown_at_once():
+    shown = show_command(["3:box=0,0,50%,50", "3:negative=3,4"], PICTURE_HW)
+    assert (shown.when, shown.prompt.box_xyxy.tolist()) == (NOW, [0, 0, 100, 50])
+    assert show_command(["3:box=0,0,5,5@1:00"], PICTURE_HW).time_s == 60
+    for specs in (["3:remove@3"], ["3:point=1,1", "4:point=1,1"], ["3:point=1,1", "3:point=1,1@2"], []):
+        with pytest.raises(PromptError, match="show one object at one time"):
+            show_command(specs, PICTURE_HW)
+
+
+def test_a_prompt_from_a_file_knows_its_line():
+    for spec in ("1:bax=1", "1:point=200,5", "1:mask=missing.png", "1:remove@3"):
+        with pytest.raises(PromptError, match=r"^run.yaml:7: prompts\[2\]: ") as caught:
+            scheduled(Placed(spec, "run.yaml:7: prompts[2]"))
+        assert str(caught.value).count("run.yaml") == 1
 
 
 @pytest.mark.parametrize(
@@ -112,7 +151,14 @@ def test_an_at_sign_in_a_mask_files_name_is_no_time(tmp_path):
         (["x:box=1,2,3,4"], "object id must be a whole number in 1..65535, got 'x'"),
         (["0:box=1,2,3,4"], "got '0'"),
         (["1:bx=1,2,3,4"], "unknown kind 'bx', did you mean 'box'?"),
-        (["1:zzz=1"], "known kinds are box, point, negative, mask"),
+        (["1:zzz=1"], "known kinds are box, point, negative, mask, remove, rename"),
+        (["1:remov@3"], "unknown kind 'remov', did you mean 'remove'?"),
+        (["1:remove=2"], "to remove takes no value: write 1:remove@TIME"),
+        (["1:remove@soon"], "'soon' is not a time"),
+        (["1:remove@3"], "removal of object 1: it is not shown before"),
+        (["1:rename"], "is malformed"),
+        (["1:rename=x@3"], "object id must be a whole number in 1..65535, got 'x'"),
+        (["1:point=1,1", "2:point=1,1", "1:rename=2@3"], "renaming of object 1 to 2: that id is in use then"),
         (["1:box=1,2,3"], "box needs numbers x0,y0,x1,y1, got '1,2,3'"),
         (["1:box=1,2,3,four"], "box needs numbers x0,y0,x1,y1, got '1,2,3,four'"),
         (["1:point=1,2,3"], "point needs numbers x,y, got '1,2,3'"),
@@ -159,7 +205,8 @@ def test_an_empty_mask_and_one_of_the_wrong_size_and_no_picture_are_refused(tmp_
 @example("1:mask=\0")
 @given(
     st.one_of(
-        st.text(max_size=20), st.from_regex(r"[0-9]{1,2}:(box|point|mask)=[0-9.,@:%a-]{0,12}", fullmatch=True)
+        st.text(max_size=20),
+        st.from_regex(r"[0-9]{1,2}:(box=|point=|mask=|remove|rename=)[0-9.,@:%a-]{0,12}", fullmatch=True),
     )
 )
 def test_any_text_is_a_prompt_or_a_prompt_error(text):

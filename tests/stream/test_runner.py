@@ -10,9 +10,9 @@ from maskstream.model.metrics import region_iou
 from maskstream.model.types import ObjectMask, Prompt, TrackState, box_of_mask
 from maskstream.model.weights import resolve
 from maskstream.stream import open_source, run, runner, track
+from maskstream.stream.commands import Show
 from maskstream.stream.config import Config, QueueConfig
 from maskstream.stream.pipeline import FILE_PLAN, LIVE_PLAN, QueuePlan
-from maskstream.stream.prompts import ScheduledPrompt
 from maskstream.stream.queues import Overflow
 from maskstream.stream.runner import open_inputs, queue_plan
 from maskstream.stream.summary import Ending
@@ -29,7 +29,7 @@ def bright_parts(monkeypatch):
     def load(model, inputs, notify, progress):
         def segment(frame):
             mask = frame.image.mean(axis=2) > 127
-            ids = sorted({item.prompt.object_id for item in inputs.schedule})
+            ids = sorted({item.prompt.object_id for item in inputs.agenda.schedule})
             objects = [ObjectMask(i, mask, box_of_mask(mask), 1.0, 1.0, TrackState.TRACKED, 1.0) for i in ids]
             return FrameResult(frame, tuple(objects), 0, 1.0, 1.0, frame.captured_ns)
 
@@ -47,11 +47,15 @@ def no_networks(monkeypatch):
 
 
 def test_prompts_are_fitted_to_the_picture_and_come_in_order_of_time():
-    later = ScheduledPrompt(0.5, Prompt(9, points_xy=[[1, 1]], point_labels=[1]))
+    later = Show(Prompt(9, points_xy=[[1, 1]], point_labels=[1]), time_s=0.5)
     inputs = open_inputs(Config(source=SCENE, prompts=["2:point=50%,50%@1", CENTRE]), [later])
     inputs.source.close()
-    assert [(item.time_s, item.prompt.object_id) for item in inputs.schedule] == [(0, 1), (0.5, 9), (1, 2)]
-    assert inputs.schedule[0].prompt.points_xy.tolist() == [[32, 24]]
+    assert [(item.time_s, item.prompt.object_id) for item in inputs.agenda.schedule] == [
+        (0, 1),
+        (0.5, 9),
+        (1, 2),
+    ]
+    assert inputs.agenda.schedule[0].prompt.points_xy.tolist() == [[32, 24]]
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from maskstream.model.errors import SinkError, StreamBrokenError
 from maskstream.model.types import ObjectMask, Prompt, TrackState
+from maskstream.stream.commands import Show
 from maskstream.stream.pipeline import PipelineReport, SinkReport
-from maskstream.stream.prompts import ScheduledPrompt
 from maskstream.stream.summary import Ending, Tally, clock_text, summarise
 from maskstream.stream.telemetry import StageReport
 from maskstream.stream.types import Frame, FrameResult, StreamInfo
@@ -72,7 +72,7 @@ def test_a_run_without_a_frame_has_a_summary_too():
 
 
 def test_prompts_that_were_never_reached_are_noted(tally):
-    schedule = [ScheduledPrompt(time_s, Prompt(7, box_xyxy=[0, 0, 1, 1])) for time_s in (0.0, 0.4, 75.0)]
+    schedule = [Show(Prompt(7, box_xyxy=[0, 0, 1, 1]), time_s=time_s) for time_s in (0.0, 0.4, 75.0)]
     summary = summarise(INFO, tally, REPORT, error=None, stopped=False, schedule=schedule, notes=["odd"])
     assert summary.notes == ("odd", "the prompt of object 7 at 1:15.0 was not reached")
 
