@@ -76,15 +76,19 @@ class Agenda:
         """Take what is to be done on this frame: by time, then what has no time, in the order it came."""
         if self._start_s is None:
             self._start_s = frame.time_s
-        now_s = self.time_s(frame) + _TICK_S
         due: list[Order] = []
         later: list[Order] = []
         with self._lock:
             for order in self._waiting:
-                (due if self._due_s(order.command, frame) <= now_s else later).append(order)
+                (due if self._is_due(order.command, frame) else later).append(order)
             self._waiting = later
         due.sort(key=lambda order: (order.command.when == NOW, self._due_s(order.command, frame)))
         return [order for order in due if order.answer.set_running_or_notify_cancel()]
+
+    def peek(self, frame: Frame) -> list[Command]:
+        """What would be due on this frame, in no certain order; any thread."""
+        with self._lock:
+            return [order.command for order in self._waiting if self._is_due(order.command, frame)]
 
     def time_s(self, frame: Frame) -> float:
         """The frame's media time after the first one."""
@@ -99,9 +103,12 @@ class Agenda:
             if order.answer.set_running_or_notify_cancel():
                 order.answer.set_exception(ControlError("the stream ended before this could take effect"))
 
+    def _is_due(self, command: Command, frame: Frame) -> bool:
+        return self._due_s(command, frame) <= self.time_s(frame) + _TICK_S
+
     def _due_s(self, command: Command, frame: Frame) -> float:
         if command.pts is not None:
-            return float(command.pts * frame.time_base) - (self._start_s or 0.0)
+            return self.time_s(frame) + float((command.pts - frame.pts) * frame.time_base)
         return 0.0 if command.time_s is None else command.time_s
 
     def _noted(self, command: Command) -> Order:

@@ -50,6 +50,10 @@ class Segmenter:
             order.applied(Applied(frame.index, frame.pts, self._agenda.time_s(frame), object_ids))
         return result
 
+    def is_due(self, frame: Frame) -> bool:
+        """Whether a command is due on this frame; any thread."""
+        return bool(self._agenda.peek(frame))
+
     def close(self) -> None:
         """No more frames come: commands that wait are refused."""
         self._agenda.close()

@@ -47,6 +47,17 @@ def test_commands_from_outside_come_with_the_next_frame_or_at_their_time(frame):
     assert names(agenda.due(frame(120))) == [8, 7]
 
 
+def test_what_is_due_can_be_seen_before(frame):
+    agenda = Agenda([Remove(1), Remove(2, time_s=0.04)])
+    for time_ms, expected in ((0, [1]), (40, [1])):
+        assert [
+            command.object_id for command in agenda.peek(frame(time_ms))
+        ] == expected  # 40 would be the first
+    agenda.due(frame(0))
+    assert [command.object_id for command in agenda.peek(frame(40))] == [2]
+    assert agenda.peek(frame(39)) == []
+
+
 def test_media_time_counts_from_the_first_frame(frame):
     agenda = Agenda()
     assert agenda.time_s(frame(500)) == 0
