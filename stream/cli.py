@@ -101,6 +101,11 @@ def _add_run_options(run: argparse.ArgumentParser) -> None:
     run.add_argument(
         "--connect-timeout", type=float, metavar="S", help="how long a stream may take to show a picture"
     )
+    run.add_argument(
+        "--no-reconnect",
+        action="store_true",
+        help="end when a live stream breaks off or is not there, in place of connecting again",
+    )
     run.add_argument("--json", action="store_true", help="print the summary as one JSON object")
     run.set_defaults(command=_run)
 
@@ -163,6 +168,8 @@ def config_overrides(options: argparse.Namespace) -> dict[str, Any]:
         "connect_timeout_s": options.connect_timeout,
     }
     given = {key: value for key, value in values.items() if value is not None}
+    if options.no_reconnect:
+        given["reconnect"] = {"enabled": False}
     return {**given, **_model_overrides(options)}
 
 

@@ -78,7 +78,7 @@ def prepare(
         extra_commands: beside the prompts of the config.
         steered: objects may come later by way of `Run.inputs.agenda`, so that none need be shown now.
         on_result: called with each result in the segmenter's thread.
-        notify: takes sentences about weights and connections, from any thread; a warning in the log, if not given.
+        notify: takes sentences about weights and connections, from any thread; the log, if not given.
         progress: takes what is being fetched, bytes so far, and bytes in all.
 
     Raises:

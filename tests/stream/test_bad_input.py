@@ -186,7 +186,7 @@ def test_a_server_that_is_not_there(refused):
     with socket.socket() as taken:  # bound and not listening: nothing else will answer there
         taken.bind(("127.0.0.1", 0))
         url = f"rtsp://user:hunter2@127.0.0.1:{taken.getsockname()[1]}/stream"
-        message = refused("--sink", "video=out.mp4", source=url)
+        message = refused("--sink", "video=out.mp4", "--no-reconnect", source=url)
     assert "hunter2" not in message
     assert "user:***@127.0.0.1" in message
 
@@ -195,7 +195,7 @@ def test_a_server_that_never_answers(refused):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"rtsp://user:hunter2@127.0.0.1:{silent.getsockname()[1]}/stream"
         began = time.monotonic()
-        message = refused("--connect-timeout", "0.5", source=url)
+        message = refused("--connect-timeout", "0.5", "--no-reconnect", source=url)
     assert time.monotonic() - began < 3.0
     assert "hunter2" not in message
 
