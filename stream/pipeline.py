@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Self
 from maskstream.model.errors import StreamBrokenError
 
 from .queues import Overflow, StageQueue
+from .source_status import SourceStatus
 from .stage import Stage
 from .telemetry import Clock, StageReport, StageStats
 from .types import Frame, FrameResult
@@ -148,12 +149,18 @@ class Pipeline:
         try:
             for sink in self._sinks:
                 opened.append(sink)
+                self._let_watch(sink)
                 sink.open(self.info)
             for stage in reversed(self._stages):
                 stage.start()
         except BaseException as error:  # a Ctrl-C may come when half of the threads run
             self._undo_start(opened, error)
             raise
+
+    def _let_watch(self, sink: Sink) -> None:
+        watch = getattr(sink, "watch", None)  # only those that tell others have it
+        if watch is not None:
+            watch(self.source_status, lambda: self.is_paused)
 
     def _undo_start(self, opened: Sequence[Sink], cause: BaseException) -> None:
         steps: list[Callable[[], object]] = [self.abort, self.wait, *(sink.close for sink in opened)]
@@ -162,6 +169,23 @@ class Pipeline:
                 step()
             except Exception as error:  # the cause matters more than what it brought about
                 cause.add_note(f"then closing failed too: {error}")
+
+    def source_status(self) -> SourceStatus | None:
+        """How the source is doing, if it can tell; any thread."""
+        return self._tap.status()
+
+    def pause(self) -> None:
+        """Begin no more frames until resume(): a file waits, a live stream drops and counts."""
+        self._frames.hold()
+
+    def resume(self) -> None:
+        """Go on; a live stream with its newest frames."""
+        self._frames.release()
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether pause() was called last."""
+        return self._frames.is_held
 
     def stop(self) -> None:
         """End early: segment no more frames, let the results reach the sinks. Returns at once; see join()."""
@@ -297,6 +321,10 @@ class _SourceTap:
         except StreamBrokenError:
             if not self._closing.is_set():  # else we broke it
                 raise
+
+    def status(self) -> SourceStatus | None:
+        status = getattr(self._source, "status", None)  # users' own sources need not have it
+        return None if status is None else status()
 
     def close(self) -> None:
         self._closing.set()

@@ -8,7 +8,7 @@ from pathlib import Path
 from maskstream.model.errors import SinkError
 
 from .mask_sink import LINES, MANIFEST, PICTURES
-from .zmq_sink import full_endpoint
+from .zmq_endpoint import full_endpoint
 
 
 def check_places(specs: Sequence[str], inputs: Sequence[Path]) -> None:

@@ -47,6 +47,7 @@ class StageQueue(Generic[T]):
         self.overflow = overflow
         self._items: deque[T] = deque()
         self._closed = False
+        self._held = False
         self._put_count = 0
         self._delivered = 0
         self._dropped = 0
@@ -74,13 +75,13 @@ class StageQueue(Generic[T]):
             self._has_item.notify()
 
     def get(self) -> T:
-        """Take the oldest item, waiting for one.
+        """Take the oldest item, waiting for one, and for release() if the queue is held.
 
         Raises:
             QueueClosed: the queue is closed and empty.
         """
         with self._lock:
-            self._has_item.wait_for(lambda: self._closed or self._items)
+            self._has_item.wait_for(lambda: not self._held if self._items else self._closed)
             if not self._items:
                 raise QueueClosed
             item = self._items.popleft()
@@ -96,6 +97,22 @@ class StageQueue(Generic[T]):
             except QueueClosed:
                 return
             yield item
+
+    def hold(self) -> None:
+        """Give out nothing until release(); a full queue goes on doing what it does. May be repeated."""
+        with self._lock:
+            self._held = True
+
+    def release(self) -> None:
+        """Give out items again. May be repeated."""
+        with self._lock:
+            self._held = False
+            self._has_item.notify_all()
+
+    @property
+    def is_held(self) -> bool:
+        """Whether hold() was called last."""
+        return self._held
 
     def close(self) -> None:
         """Take no more items and wake all who wait; what is inside is still delivered. May be repeated."""

@@ -20,28 +20,54 @@ class Rle(TypedDict):
     counts: bytes  # COCO's compressed runs, ASCII
 
 
-def encode(mask: BoolMask) -> Rle:
+def encode(mask: BoolMask, box_xyxy: NDArray[np.int32] | None = None) -> Rle:
     """The COCO run-length code of a mask (H, W) bool; equal to pycocotools' own.
 
-    Only the box around the mask is read: ten objects on a 1080p picture take about 5 ms, where pycocotools,
-    which wants the whole picture in column-major order for each, takes about 25 ms.
+    Only the box around the mask is read: ten objects on a 1080p picture take about 1 ms where their boxes are
+    known, where pycocotools, which wants the whole picture in column-major order for each, takes about 25 ms.
+
+    Args:
+        mask: (H, W) bool.
+        box_xyxy: (4,) half-open, no pixel is outside of it; zeros for an empty mask. If not given, it is
+            searched for.
     """
-    height, width = mask.shape
-    runs = _runs_of_mask(mask)
+    return encode_runs(runs_of_mask(mask, box_xyxy), mask.shape)
+
+
+def encode_runs(runs: NDArray[np.int64], hw: tuple[int, ...]) -> Rle:
+    """The code of runs of 0, 1, 0, ... down the columns of a picture of height and width `hw`."""
+    height, width = hw
     code: Rle = coco.frPyObjects({"size": [height, width], "counts": runs.tolist()}, height, width)
     return code
 
 
-def _runs_of_mask(mask: BoolMask) -> NDArray[np.int64]:
-    """Lengths of the runs of 0, 1, 0, ... down the columns of a mask (H, W)."""
+def runs_of_mask(mask: BoolMask, box_xyxy: NDArray[np.int32] | None = None) -> NDArray[np.int64]:
+    """Lengths of the runs of 0, 1, 0, ... down the columns of a mask (H, W); the arguments are encode()'s."""
     height, width = mask.shape
-    x, y, box_width, box_height = cv2.boundingRect(mask.view(np.uint8))
-    columns = np.zeros((box_width, height), np.bool_)  # the box, a column of the picture in each row
-    columns[:, y : y + box_height] = mask[y : y + box_height, x : x + box_width].T
-    flat = np.concatenate(([False], columns.ravel(), [False]))
-    edges = np.flatnonzero(flat[1:] != flat[:-1]) + x * height
-    runs = np.diff(np.concatenate(([0], edges, [height * width])))
-    return runs[:-1] if runs[-1] == 0 and len(runs) > 1 else runs
+    edges = _edges(mask, *(_box_of(mask) if box_xyxy is None else box_xyxy.tolist()))
+    runs: NDArray[np.int64] = np.diff(np.concatenate(([0], edges, [height * width])))
+    if runs[-1] == 0 and len(runs) > 1:
+        runs = runs[:-1]
+    return runs
+
+
+def _box_of(mask: BoolMask) -> tuple[int, int, int, int]:
+    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
+    return x, y, x + width, y + height
+
+
+def _edges(mask: BoolMask, x0: int, y0: int, x1: int, y1: int) -> NDArray[np.int64]:
+    """Where the value changes on the way down the columns, from the left, in ascending order."""
+    height, box_width = len(mask), x1 - x0
+    padded = np.zeros((y1 - y0 + 2, box_width), np.bool_)  # a row above and below the box, all off
+    padded[1:-1] = mask[y0:y1, x0:x1]
+    rows, columns = np.divmod(np.flatnonzero(padded[1:] != padded[:-1]), max(1, box_width))
+    edges: NDArray[np.int64] = (columns + x0) * height + (rows + y0)
+    edges.sort()  # few: cheaper than to turn the pixels into columns
+    if y1 - y0 == height:  # from the last row of a column to the first of the next, nothing changes
+        differs = np.concatenate(([True], edges[1:] != edges[:-1], [True]))
+        edges = edges[differs[1:] & differs[:-1]]
+    return edges
 
 
 def decode(code: Rle) -> BoolMask:

@@ -23,7 +23,8 @@ class Sink(Protocol):
     """Takes results one after the other. Every method is called by one thread at a time.
 
     A sink whose close() waits for somebody may also have `hurry()`: called, from another thread, when a run
-    has failed or was aborted, so that close() does not wait.
+    has failed or was aborted, so that close() does not wait. One that tells how the stream is doing may have
+    `watch(source, is_paused)`: called before open() with functions that any thread may ask.
     """
 
     def check(self) -> None:
@@ -134,6 +135,12 @@ def _yes_or_no(text: str) -> bool:
         raise ValueError("must be 1 or 0") from None
 
 
+def _all_or_latest(text: str) -> str:
+    if text not in ("all", "latest"):
+        raise ValueError("must be all or latest")
+    return text
+
+
 def _count(text: str) -> int:
     if not text.isdecimal():
         raise ValueError("must be a whole number")
@@ -156,7 +163,14 @@ def _masks(target: str) -> Sink:
 
 
 def _zmq(target: str) -> Sink:
-    known: Options = {"subscribers": _count, "wait_s": _seconds, "backlog": _count, "linger_s": _seconds}
+    known: Options = {
+        "keep": _all_or_latest,
+        "hwm": _count,
+        "heartbeat_s": _seconds,
+        "subscribers": _count,
+        "wait_s": _seconds,
+        "linger_s": _seconds,
+    }
     endpoint, options = _split_options("zmq", target, known)
     return ZmqSink(endpoint, **options)  # type: ignore[arg-type]
 

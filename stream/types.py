@@ -54,7 +54,7 @@ class Frame:
         return self.image.shape[0], self.image.shape[1]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class FrameResult:
     """A frame and the objects found on it, in order of object_id."""
 

@@ -1,131 +1,107 @@
 """The messages on ZeroMQ: one msgpack map each, versioned; docs/wire.md describes them for other languages.
 
-Whoever only wants to read them in Python needs msgpack and pycocotools, as scripts/subscribe.py shows.
-`decode` is for those who want types, and for messages from places that are not trusted.
+Whoever only wants to read them in Python needs msgpack and pycocotools; client.py is for those who want loss,
+silence and types seen to. `decode` trusts nothing.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from enum import Enum
 from fractions import Fraction
 from typing import Any, TypeVar
 
-import msgpack
-from maskstream.model.errors import MaskstreamError
-from maskstream.model.types import BoolMask, MaskOrigin, TrackState
+from maskstream.model.types import MaskOrigin, TrackState
 
-from . import rle
 from .records import Record, frame_record
-from .types import FrameResult, StreamInfo
+from .source_status import SourceState
+from .types import FrameResult
+from .wire_fields import Fields, WireError, pack, unpack
+from .wire_messages import EndMessage, FrameMessage, Head, LastSeen, ObjectMessage, Status, StatusMessage
+
+__all__ = [
+    "EndMessage",
+    "FrameMessage",
+    "Head",
+    "LastSeen",
+    "ObjectMessage",
+    "Status",
+    "StatusMessage",
+    "UnknownKindError",
+    "WireError",
+    "decode",
+    "encode",
+    "encode_end",
+    "encode_status",
+]
 
 VERSION = 1  # raised when a field changes its meaning or goes; new fields and kinds may come without
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
 MAX_SIDE_PX = 65_536
 MAX_OBJECTS = 65_535
+_MAX_TEXT = 4096  # characters
 
-T = TypeVar("T")
-
-
-class WireError(MaskstreamError, ValueError):
-    """A message is not one of ours, is damaged, or is of another version."""
+Message = FrameMessage | StatusMessage | EndMessage
+E = TypeVar("E", bound=Enum)
 
 
-@dataclass(frozen=True, slots=True)
-class ObjectMessage:
-    """One object on one frame."""
-
-    object_id: int
-    state: TrackState
-    how: MaskOrigin
-    quality: float | None  # 0..1; None where the sender had no number
-    predicted_iou: float | None
-    stability_score: float | None
-    box_xyxy: tuple[int, int, int, int]  # half-open px, zeros for an empty mask
-    area_px: int
-    age_ms: float | None
-    rle: rle.Rle
-
-    def mask(self) -> BoolMask:
-        """The mask (H, W) bool.
-
-        Raises:
-            WireError: its run-length code is damaged.
-        """
-        try:
-            return rle.decode(self.rle)
-        except ValueError as error:
-            raise WireError(f"the mask of object {self.object_id} is damaged: {error}") from error
-
-
-@dataclass(frozen=True, slots=True)
-class FrameMessage:
-    """One video frame's objects."""
-
-    source: str
-    sequence: int  # 0, 1, 2, ... by message: a gap is a message that did not arrive
-    index: int  # the frame's, in capture order: a gap is a frame that was dropped
-    pts: int
-    time_base: Fraction  # seconds per tick of pts
-    captured_unix_ns: int
-    published_unix_ns: int
-    width_px: int
-    height_px: int
-    dropped: int  # frames dropped before this one since the start
-    latency_ms: float | None  # capture to result
-    encode_ms: float | None
-    track_ms: float | None
-    objects: tuple[ObjectMessage, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class EndMessage:
-    """The last message of a stream."""
-
-    source: str
-    sequence: int  # equals the number of frame messages before it
-    published_unix_ns: int
-
-
-def encode(result: FrameResult, info: StreamInfo, sequence: int, published_unix_ns: int) -> bytes:
+def encode(result: FrameResult, head: Head) -> bytes:
     """The message of one frame."""
     height_px, width_px = result.frame.hw
-    message = _head("frame", info, sequence, published_unix_ns)
-    time_base = result.frame.time_base
-    message |= {
-        "time_base": [time_base.numerator, time_base.denominator],
-        "width_px": width_px,
-        "height_px": height_px,
+    facts = {"time_base": _pair(result.frame.time_base), "width_px": width_px, "height_px": height_px}
+    return pack(_head("frame", head) | facts | frame_record(result))
+
+
+def encode_status(status: Status, head: Head) -> bytes:
+    """The message that stands in for frames while none comes."""
+    objects = [
+        {"id": seen.object_id, "state": seen.state.value, "quality": seen.quality, "box_xyxy": seen.box_xyxy}
+        for seen in status.objects
+    ]
+    facts = {
+        "state": status.state.value,
+        "since_unix_ns": status.since_unix_ns,
+        "paused": status.paused,
+        "reason": status.reason,
+        "heartbeat_s": status.heartbeat_s,
+        "index": status.index,
+        "pts": status.pts,
+        "time_base": _pair(status.time_base),
+        "captured_unix_ns": status.captured_unix_ns,
+        "objects": objects,
+        "width_px": status.width_px,
+        "height_px": status.height_px,
+        "is_live": status.is_live,
     }
-    return _pack(message | frame_record(result))
+    return pack(_head("status", head) | facts)
 
 
-def encode_end(info: StreamInfo, sequence: int, published_unix_ns: int) -> bytes:
+def encode_end(state: SourceState | None, reason: str | None, head: Head) -> bytes:
     """The message that says that no more will come."""
-    return _pack(_head("end", info, sequence, published_unix_ns))
+    return pack(_head("end", head) | {"state": state and state.value, "reason": reason})
 
 
-def _head(kind: str, info: StreamInfo, sequence: int, published_unix_ns: int) -> Record:
+def _head(kind: str, head: Head) -> Record:
     return {
         "version": VERSION,
         "kind": kind,
-        "source": info.source_id,
-        "sequence": sequence,
-        "published_unix_ns": published_unix_ns,
+        "source": head.source,
+        "run": head.run,
+        "sequence": head.sequence,
+        "published_unix_ns": head.published_unix_ns,
     }
 
 
-def _pack(message: Record) -> bytes:
-    packed: bytes = msgpack.packb(message)
-    return packed
+def _pair(time_base: Fraction) -> list[int]:
+    return [time_base.numerator, time_base.denominator]
 
 
-def decode(data: bytes) -> FrameMessage | EndMessage:
+def decode(data: bytes) -> Message:
     """Read one message, trusting nothing in it.
 
     Raises:
-        WireError: with what is wrong.
+        WireError: with what is wrong; UnknownKindError for a kind that a newer publisher may send.
     """
-    message = _Fields(_unpack(data), "message")
+    message = Fields(unpack(data, MAX_MESSAGE_BYTES), "message")
     version = message.integer("version")
     if version != VERSION:
         raise WireError(
@@ -134,105 +110,117 @@ def decode(data: bytes) -> FrameMessage | EndMessage:
     match message.get("kind", str):
         case "frame":
             return _frame(message)
+        case "status":
+            return _status(message)
         case "end":
+            state = message.optional("state", str)
             return EndMessage(
-                message.get("source", str),
-                message.integer("sequence", 0),
-                message.integer("published_unix_ns"),
+                **_head_of(message),
+                state=None if state is None else _one_of(SourceState, message, "state"),
+                reason=message.optional("reason", str),
             )
         case kind:
-            raise WireError(f"unknown kind of message {kind[:40]!r}")
+            raise UnknownKindError(f"unknown kind of message {kind[:40]!r}")
 
 
-def _unpack(data: bytes) -> Record:
-    if len(data) > MAX_MESSAGE_BYTES:
-        raise WireError(f"the message has {len(data)} bytes, more than {MAX_MESSAGE_BYTES}")
+class UnknownKindError(WireError):
+    """A message of a kind that this version does not know: to be passed over."""
+
+
+def _head_of(message: Fields) -> dict[str, Any]:
+    return {
+        "source": message.text("source", _MAX_TEXT),
+        "run": message.text("run", _MAX_TEXT) if "run" in message.record else "",
+        "sequence": message.integer("sequence", 0),
+        "published_unix_ns": message.integer("published_unix_ns"),
+    }
+
+
+def _one_of(kind: type[E], fields: Fields, key: str) -> E:
     try:
-        message = msgpack.unpackb(data, max_ext_len=0)
-    except (ValueError, msgpack.UnpackException) as error:
-        raise WireError(f"the message is not msgpack: {error}") from error
-    if not isinstance(message, dict):
-        raise WireError(f"the message must be a map, got {type(message).__name__}")
-    return message
+        return kind(fields.get(key, str))
+    except ValueError as error:
+        raise WireError(f"{fields.name}: {error}") from error
 
 
-class _Fields:
-    """Looks up fields of a map with their types checked."""
-
-    def __init__(self, record: Record, name: str) -> None:
-        self._record, self._name = record, name
-
-    def get(self, key: str, kind: type[T]) -> T:
-        value = self._record.get(key)
-        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            raise WireError(f"{self._name}: {key} must be {kind.__name__}, got {type(value).__name__}")
-        return value
-
-    def integer(self, key: str, low: int = -(2**63), high: int = 2**64) -> int:
-        value = self.get(key, int)
-        if not low <= value <= high:
-            raise WireError(f"{self._name}: {key} must be in {low}..{high}, got {value}")
-        return value
-
-    def number(self, key: str) -> float | None:
-        if self._record.get(key) is None:
-            return None
-        return float(self.get(key, int) if isinstance(self._record[key], int) else self.get(key, float))
-
-    def integers(self, key: str, count: int) -> tuple[int, ...]:
-        values = self.get(key, list)
-        if len(values) != count or any(type(value) is not int for value in values):
-            raise WireError(f"{self._name}: {key} must be {count} integers")
-        return tuple(values)
+def _side(message: Fields, key: str) -> int:
+    return message.integer(key, 1, MAX_SIDE_PX)
 
 
-def _frame(message: _Fields) -> FrameMessage:
-    width_px, height_px = (message.integer(key, 1, MAX_SIDE_PX) for key in ("width_px", "height_px"))
+def _time_base(message: Fields) -> Fraction:
     numerator, denominator = message.integers("time_base", 2)
     if min(numerator, denominator) < 1:
         raise WireError(f"message: time_base must be positive, got {numerator}/{denominator}")
-    objects = message.get("objects", list)
-    if len(objects) > MAX_OBJECTS:
-        raise WireError(f"message: {len(objects)} objects, more than {MAX_OBJECTS}")
+    return Fraction(numerator, denominator)
+
+
+def _frame(message: Fields) -> FrameMessage:
+    height_px, width_px = _side(message, "height_px"), _side(message, "width_px")
     return FrameMessage(
-        source=message.get("source", str),
-        sequence=message.integer("sequence", 0),
-        index=message.integer("index", 0),
-        pts=message.integer("pts"),
-        time_base=Fraction(numerator, denominator),
-        captured_unix_ns=message.integer("captured_unix_ns"),
-        published_unix_ns=message.integer("published_unix_ns"),
+        **_head_of(message),
         width_px=width_px,
         height_px=height_px,
+        index=message.integer("index", 0),
+        pts=message.integer("pts"),
+        time_base=_time_base(message),
+        stretch=message.optional_integer("stretch") or 0,
+        captured_unix_ns=message.integer("captured_unix_ns"),
         dropped=message.integer("dropped", 0),
         latency_ms=message.number("latency_ms"),
         encode_ms=message.number("encode_ms"),
         track_ms=message.number("track_ms"),
-        objects=tuple(_object(found, height_px, width_px) for found in objects),
+        objects=tuple(
+            _object(found, height_px, width_px) for found in message.maps("objects", MAX_OBJECTS, "object")
+        ),
     )
 
 
-def _object(found: Any, height_px: int, width_px: int) -> ObjectMessage:
-    if not isinstance(found, dict):
-        raise WireError(f"an object must be a map, got {type(found).__name__}")
-    fields = _Fields(found, "object")
-    x0, y0, x1, y1 = fields.integers("box_xyxy", 4)
-    code = _Fields(fields.get("rle", dict), "rle")
+def _object(fields: Fields, height_px: int, width_px: int) -> ObjectMessage:
+    code = Fields(fields.get("rle", dict), "rle")
     if code.integers("size", 2) != (height_px, width_px):
         raise WireError(f"rle: size must be that of the frame, {[height_px, width_px]}")
-    try:
-        state, how = TrackState(fields.get("state", str)), MaskOrigin(fields.get("how", str))
-    except ValueError as error:
-        raise WireError(f"object: {error}") from error
     return ObjectMessage(
         object_id=fields.integer("id", 1, 65_535),
-        state=state,
-        how=how,
+        state=_one_of(TrackState, fields, "state"),
+        how=_one_of(MaskOrigin, fields, "how"),
         quality=fields.number("quality"),
         predicted_iou=fields.number("predicted_iou"),
         stability_score=fields.number("stability_score"),
-        box_xyxy=(x0, y0, x1, y1),
+        box_xyxy=_box(fields),
         area_px=fields.integer("area_px", 0),
         age_ms=fields.number("age_ms"),
         rle={"size": [height_px, width_px], "counts": code.get("counts", bytes)},
+    )
+
+
+def _box(fields: Fields) -> tuple[int, int, int, int]:
+    x0, y0, x1, y1 = fields.integers("box_xyxy", 4)
+    return x0, y0, x1, y1
+
+
+def _status(message: Fields) -> StatusMessage:
+    status = Status(
+        width_px=_side(message, "width_px"),
+        height_px=_side(message, "height_px"),
+        state=_one_of(SourceState, message, "state"),
+        since_unix_ns=message.optional_integer("since_unix_ns"),
+        paused=message.get("paused", bool),
+        reason=message.optional("reason", str),
+        heartbeat_s=message.number("heartbeat_s") or 0.0,
+        index=message.optional_integer("index"),
+        pts=message.optional_integer("pts"),
+        time_base=_time_base(message),
+        captured_unix_ns=message.optional_integer("captured_unix_ns"),
+        objects=tuple(_last_seen(seen) for seen in message.maps("objects", MAX_OBJECTS, "object")),
+        is_live=message.get("is_live", bool),
+    )
+    return StatusMessage(**_head_of(message), status=status)
+
+
+def _last_seen(fields: Fields) -> LastSeen:
+    return LastSeen(
+        object_id=fields.integer("id", 1, 65_535),
+        state=_one_of(TrackState, fields, "state"),
+        quality=fields.number("quality"),
+        box_xyxy=_box(fields),
     )

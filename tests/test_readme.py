@@ -60,7 +60,7 @@ SWAPS = (
     ),
     Swap("sh", r"\bpython scripts/", f"{sys.executable} {ROOT}/scripts/", "the folder is not the repository"),
     Swap("python", r"\btrack\((.*)\):", r'track(\1, size=64, engine="torch", max_frames=4):', "time"),
-    Swap("python", r"\bSession\((.*)\) as", r'Session(\1, size=64, engine="torch", max_frames=40) as', "time"),
+    Swap("python", r"\bSession\((.*)\) as", r'Session(\1, size=64, engine="torch", max_frames=9) as', "time"),
     Swap("python", r"load_predictor\(\)", "load_predictor(size=64)", "time"),
     Swap("python", r'SAM\("mobile_sam.pt"\)', "SAM(size=64)", "any weights: GitHub may be out of reach"),
     Swap("python", r"Config\(", 'Config(model={"size": 64, "engine": "torch"}, ', "time"),

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from maskstream.stream import wire
 from maskstream.stream.mask_sink import MaskSink
+from maskstream.stream.source_status import SourceState
+from maskstream.stream.zmq_publisher import first_status
 from pycocotools import mask as coco
 
 # pycocotools 2.0.11 has not heard of numpy 2's copy keyword.
@@ -24,11 +26,14 @@ def blocks(page, language):
 
 
 def test_the_example_message_is_one():
-    example = json.loads(blocks("wire.md", "json")[0])
+    example, *others = map(json.loads, blocks("wire.md", "json"))
     found = example["objects"][0]
     found["rle"]["counts"] = found["rle"]["counts"].encode()
     frame = wire.decode(msgpack.packb(example))
     assert frame.objects[0].mask().tolist() == [[False, False, True, True]] * 2
+    told, end = (wire.decode(msgpack.packb(other)) for other in others)
+    assert (told.status.state, told.status.objects[0].object_id) == (SourceState.RECONNECTING, 1)
+    assert (end.state, end.reason) == (SourceState.FAILED, "cam0 did not come back")
 
 
 def test_the_decoder_in_the_text_decodes():
@@ -43,12 +48,17 @@ def test_the_decoder_in_the_text_decodes():
 
 def test_every_key_of_a_message_is_described(make_info, make_result):
     text = (DOCS / "wire.md").read_text()
-    message = msgpack.unpackb(wire.encode(make_result(), make_info(), 0, 0))
-    for key in (*message, *message["objects"][0]):
-        assert f"`{key}`" in text, key
+    head = wire.Head(source="cam", run="", sequence=0, published_unix_ns=0)
+    status = first_status(make_info(), 1.0)
+    made = (
+        wire.encode(make_result(), head),
+        wire.encode_status(status, head),
+        wire.encode_end(None, None, head),
+    )
+    frame, told, end = map(msgpack.unpackb, made)
     described = set(re.findall(r"`(\w+)`", " ".join(re.findall(r"^\| (`.*?) \|", text, re.MULTILINE))))
-    options = {"subscribers", "wait_s", "backlog", "linger_s"}
-    assert described == {*message, *message["objects"][0], *options}
+    options = {"keep", "hwm", "heartbeat_s", "subscribers", "wait_s", "linger_s", "key", "clients"}
+    assert described == {*frame, *frame["objects"][0], *told, *end, *options}
 
 
 def test_the_mask_file_reader_in_the_text_reads(tmp_path, monkeypatch, capsys, make_info, make_result):

@@ -10,6 +10,8 @@ import pytest
 from maskstream.model.errors import StreamBrokenError
 from maskstream.stream.pipeline import FILE_PLAN, LIVE_PLAN, Pipeline, QueuePlan
 from maskstream.stream.queues import Overflow
+from maskstream.stream.source_status import SourceState
+from maskstream.stream.sources import open_source
 from maskstream.stream.types import Frame, FrameResult, StreamInfo
 
 SOON_S = 5.0
@@ -430,3 +432,57 @@ def test_leaving_the_with_block_early_raises_what_a_stage_raised():
     ):
         pipeline.wait()
     assert caught.value is boom
+
+
+def test_a_paused_file_waits_and_a_live_stream_drops():
+    for is_live in (False, True):
+        sink, first = ListSink(), threading.Event()
+
+        def work(frame, first=first):
+            first.set()
+            return segment(frame)
+
+        source = CountingSource(is_live=is_live)
+        with Pipeline(source, work, [sink], plan=TIGHT_LIVE if is_live else TIGHT) as pipeline:
+            assert first.wait(SOON_S)
+            pipeline.pause()
+            assert pipeline.is_paused
+            while pipeline.report().captured != pipeline.report().segmented + pipeline.report().dropped + 1:
+                pass  # until one frame waits that was not begun
+            begun = pipeline.report()
+            while is_live and pipeline.report().dropped < begun.dropped + 100:
+                pass
+            assert pipeline.report().segmented == begun.segmented
+            pipeline.resume()
+            while pipeline.report().segmented == begun.segmented:
+                pass
+            pipeline.stop()
+        if not is_live:
+            assert sink.indices == list(range(len(sink.indices)))
+
+
+def test_a_paused_pipeline_can_be_stopped():
+    with Pipeline(CountingSource(), segment, [ListSink()]) as pipeline:
+        pipeline.pause()
+        pipeline.stop()
+        assert pipeline.wait(SOON_S)
+
+
+class Watching(ListSink):
+    def watch(self, source, is_paused):
+        assert self.opened is None
+        self.source, self.is_paused = source, is_paused
+
+
+def test_a_sink_may_ask_how_the_stream_is_doing():
+    sink, own = Watching(), CountingSource(3)
+    with Pipeline(own, segment, [sink]) as pipeline:
+        assert sink.source() is None
+        pipeline.pause()
+        assert sink.is_paused()
+        pipeline.resume()
+    sink.opened = None
+    with open_source("synthetic:frames=3,width=64,height=48") as source:
+        with Pipeline(source, segment, [sink]) as pipeline:
+            pipeline.join()
+        assert sink.source().state is SourceState.ENDED

@@ -144,6 +144,32 @@ def test_a_queue_does_what_a_plain_list_would(capacity, overflow, operations):
         assert balanced(queue)
 
 
+def test_a_held_queue_gives_out_nothing_until_it_is_released():
+    queue, got = StageQueue(2, Overflow.DROP_OLDEST), []
+    queue.hold()
+    taker = in_thread(lambda: got.extend(queue))
+    for number in range(5):
+        queue.put(number)
+    queue.close()
+    taker.join(0.1)
+    assert taker.is_alive()
+    assert (queue.is_held, queue.dropped, got) == (True, 3, [])
+    queue.release()
+    assert ended(taker)
+    assert (queue.is_held, got) == (False, [3, 4])
+
+
+def test_a_held_queue_can_be_aborted():
+    queue, got = StageQueue(2), []
+    queue.hold()
+    queue.put(1)
+    taker = in_thread(lambda: got.extend(queue))
+    queue.abort()
+    assert ended(taker)
+    assert got == []
+    assert balanced(queue)
+
+
 @settings(max_examples=20, deadline=None, derandomize=True)
 @given(
     capacity=st.integers(1, 3),

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from maskstream.model.types import box_of_mask
 from maskstream.stream import rle
 from pycocotools import mask as coco
 
@@ -21,6 +22,7 @@ def test_is_what_pycocotools_writes_and_reads(mask):
     assert code == coco.encode(np.asfortranarray(mask, np.uint8))
     np.testing.assert_array_equal(coco.decode(code), mask)
     np.testing.assert_array_equal(rle.decode(code), mask)
+    assert rle.encode(mask, box_of_mask(mask)) == code
 
 
 @pytest.mark.parametrize("fill", [False, True])

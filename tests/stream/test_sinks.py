@@ -14,7 +14,7 @@ from maskstream.stream.sinks import CollectSink, MaskSink, PreviewSink, VideoSin
         ("masks=out", MaskSink),
         ("masks=out?png=0&overwrite=yes", MaskSink),
         ("zmq=tcp://127.0.0.1:5555", ZmqSink),
-        ("zmq=5555?subscribers=2&wait_s=1.5&backlog=10&linger_s=0", ZmqSink),
+        ("zmq=5555?subscribers=2&wait_s=1.5&hwm=10&keep=all&heartbeat_s=2&linger_s=0", ZmqSink),
         ("preview=out.png", PreviewSink),
     ],
 )

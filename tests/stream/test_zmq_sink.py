@@ -18,6 +18,7 @@ from maskstream.model.errors import SinkError
 from maskstream.model.types import ObjectMask, TrackState, box_of_mask
 from maskstream.stream import wire
 from maskstream.stream.mask_sink import MaskSink
+from maskstream.stream.source_status import SourceCounts, SourceState, SourceStatus
 from maskstream.stream.zmq_sink import ZmqSink
 from pycocotools import mask as coco
 
@@ -63,10 +64,13 @@ def subscribe(context):
 
 
 def receive_all(listening):
+    """Frames and the end; signs of life may come between them on a busy machine."""
     messages = []
     while True:
-        messages.append(msgpack.unpackb(listening.recv()))
-        if messages[-1]["kind"] == "end":
+        message = msgpack.unpackb(listening.recv())
+        if message["kind"] != "status":
+            messages.append(message)
+        if message["kind"] == "end":
             return messages
 
 
@@ -209,13 +213,106 @@ def test_messages_are_decoded_to_types_and_carry_the_publish_time(
     subscribe, free_endpoint, make_info, make_result
 ):
     listening = subscribe(free_endpoint)
-    sink = ZmqSink(free_endpoint, clock=lambda: 42)
+    sink = ZmqSink(free_endpoint, clock=lambda: 42, heartbeat_s=0)
     sink.open(make_info())
     sink.write(make_result(5))
     sink.close()
-    frame = wire.decode(listening.recv())
+    frame, end = wire.decode(listening.recv()), wire.decode(listening.recv())
     assert (frame.index, frame.published_unix_ns) == (5, 42)
-    assert isinstance(wire.decode(listening.recv()), wire.EndMessage)
+    assert isinstance(end, wire.EndMessage)
+    assert frame.run == end.run
+    assert len(frame.run) == 16
+
+
+def test_the_newest_reaches_a_slow_subscriber_where_only_the_latest_is_kept(
+    subscribe, free_endpoint, make_info, noisy_result
+):
+    sink = ZmqSink(free_endpoint, keep="latest", linger_s=30, heartbeat_s=0)
+    sink.check()
+    listening = subscribe(free_endpoint, backlog=1)
+    sink.open(make_info(is_live=True))
+    while not listening.poll(10):  # nobody tells when it has subscribed
+        sink.write(noisy_result)
+    for _ in range(300):
+        sink.write(noisy_result)
+    last = msgpack.unpackb(listening.recv())["sequence"]
+    sequences = []
+    while listening.poll(500):
+        sequences.append(msgpack.unpackb(listening.recv())["sequence"])
+    sink.write(noisy_result)
+    assert last < sequences[-1] == msgpack.unpackb(listening.recv())["sequence"] - 1
+    assert len(sequences) < 300
+    sink.close()
+    assert receive_all(listening)[-1]["kind"] == "end"
+
+
+def status(state, error=None):
+    return SourceStatus(state, 1_700_000_000_000_000_000, 7, 80, None, 0, error, SourceCounts())
+
+
+class Telling:
+    """A stream that says how it is doing."""
+
+    def __init__(self, state=SourceState.RUNNING, paused=False, error=None):
+        self.state, self.paused, self.error = state, paused, error
+
+    def source(self):
+        return status(self.state, self.error)
+
+    def is_paused(self):
+        return self.paused
+
+
+def test_signs_of_life_come_while_no_frame_does(subscribe, free_endpoint, make_info, make_result):
+    sink, telling = ZmqSink(free_endpoint, heartbeat_s=0.05, wait_s=20), Telling()
+    listening = subscribe(free_endpoint)
+    sink.watch(telling.source, telling.is_paused)
+    sink.open(make_info())
+    first = next_status(listening)
+    assert (first.sequence, first.status.index, first.status.heartbeat_s) == (0, None, 0.05)
+    assert (first.status.width_px, first.status.is_live) == (64, False)
+    sink.write(make_result(2))
+    while (told := next_status(listening)).sequence == 0:
+        pass
+    assert told.sequence == 1
+    assert (told.status.index, told.status.pts, told.status.state) == (2, 80, SourceState.RUNNING)
+    assert told.status.objects[0] == wire.LastSeen(1, TrackState.TRACKED, 0.9, (11, 15, 30, 34))
+    sink.close()
+
+
+def test_a_change_of_state_is_told_at_once(subscribe, free_endpoint, make_info, make_result):
+    sink, telling = ZmqSink(free_endpoint, heartbeat_s=3600, wait_s=20), Telling()
+    listening = subscribe(free_endpoint)
+    sink.watch(telling.source, telling.is_paused)
+    sink.open(make_info())
+    sink.write(make_result(2))
+    for change in (
+        {"state": SourceState.RECONNECTING, "error": "refused"},
+        {"paused": True},
+        {"paused": False},
+    ):
+        vars(telling).update(change)
+        told = next_status(listening).status
+        assert (told.state, told.reason) == (SourceState.RECONNECTING, "refused")
+        assert told.paused == telling.paused
+    telling.state = SourceState.FAILED
+    assert next_status(listening).status.state is SourceState.FAILED
+    sink.close()
+    end = receive_all(listening)[-1]
+    assert (end["state"], end["reason"], end["sequence"]) == ("failed", "refused", 1)
+
+
+def next_status(listening):
+    while True:
+        message = wire.decode(listening.recv())
+        if isinstance(message, wire.StatusMessage):
+            return message
+
+
+def test_the_latest_alone_has_no_backlog_and_counts_nobody():
+    for options in ({"hwm": 3}, {"subscribers": 1}):
+        with pytest.raises(SinkError, match="keep=latest knows no subscribers to wait for, and no hwm"):
+            ZmqSink(ANY_PORT, keep="latest", **options).check()
 
 
 @pytest.mark.parametrize(
