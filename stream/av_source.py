@@ -68,6 +68,7 @@ class AvSource(BaseSource):
         self._target, self._read_timeout_s = target, read_timeout_s
         self._max_staleness_ms = max_staleness_ms
         self._stale_before = counts.stale_frames
+        self._last_stored: tuple[int | None, av.VideoFrame] | None = None  # as decoded, live only
         self._timeline = Timeline(info.time_base, info.frame_rate, counts)
         self._reader: ReaderThread[Frame] | None = None
         self._unwanted = threading.Event()
@@ -133,8 +134,19 @@ class AvSource(BaseSource):
                 continue
             yield from self._placed(held, pts)
             held = []
-            yield decoded, self._timeline.place(pts, frame.duration)
+            if not self._came_before(pts, frame):
+                came_ns = decoded.captured_ns if self._decoder.is_live else None
+                yield decoded, self._timeline.place(pts, frame.duration, came_ns)
         yield from self._placed(held, None)
+
+    def _came_before(self, pts: int | None, frame: av.VideoFrame) -> bool:
+        """Whether a live stream sent the last picture once more, under the same PTS."""
+        if not self._decoder.is_live:
+            return False
+        before, self._last_stored = self._last_stored, (pts, frame)
+        again = pts is not None and before is not None and before[0] == pts and _look_alike(before[1], frame)
+        self.counts.duplicate_frames += again
+        return again
 
     def _wanted(self) -> Iterator[DecodedFrame]:
         """What is decoded once frames are wanted; of a stream that ends before that, its last frame."""
@@ -228,6 +240,13 @@ def _first_picture(decoder: Decoder) -> _Opened:
     if first is None:
         raise NoVideoError("not one picture in it can be decoded; check that it plays in another program")
     return _Opened(decoder, first.frame, chain([first], frames))
+
+
+def _look_alike(first: av.VideoFrame, second: av.VideoFrame) -> bool:
+    planes = zip(first.planes, second.planes, strict=False)
+    return (first.width, first.height) == (second.width, second.height) and all(
+        bytes(one) == bytes(other) for one, other in planes
+    )
 
 
 def _silence(target: AvTarget, timeout_s: float) -> str:

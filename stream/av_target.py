@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 
@@ -77,6 +77,13 @@ _URL_OPTIONS = {
     "https": _HTTP,
     "udp": {"overrun_nonfatal": "1"},
 }
+
+
+def known_already(target: AvTarget) -> AvTarget:
+    """A target whose stream was open before: FFmpeg need not watch it for a second to learn what it is."""
+    if target.kind is not TargetKind.URL or not target.address.lower().startswith(("rtsp:", "rtsps:")):
+        return target
+    return replace(target, options={"probesize": "32", **target.options})
 
 
 def device_target(spec: str) -> AvTarget:

@@ -139,10 +139,10 @@ class ReaderThread(Generic[T]):
         except BaseException as error:
             self._error = error
         finally:
-            self._on_end()
-            with self._changed:
+            with self._changed:  # first: closing may take its time, as when a server says nothing more
                 self._ended = True
                 self._changed.notify_all()
+            self._on_end()
 
     def _offer(self, item: T) -> bool:
         with self._changed:

@@ -48,7 +48,7 @@ class Run:
 
     def summary(self, stopped: bool = False) -> RunSummary:
         """What happened; `stopped` says that somebody wanted it to end."""
-        counts = getattr(self.inputs.source, "counts", None)
+        odd = self.inputs.source.status().counts.notes()
         return summarise(
             self.info,
             self.tally,
@@ -56,7 +56,7 @@ class Run:
             error=self.pipeline.error,
             stopped=stopped,
             schedule=self.inputs.agenda.schedule,
-            notes=(*(counts.notes() if counts else ()), *self.inputs.agenda.refusals),
+            notes=(*odd, *self.inputs.agenda.refusals),
         )
 
 

@@ -35,7 +35,7 @@ class SourceCounts:
     duplicate_frames: int = 0  # the last frame once more, PTS and picture; left out
     resized_frames: int = 0  # frames of another size than the first
     stale_frames: int = 0  # waited too long to be decoded; left out
-    stalls: int = 0  # times that no frame came for longer than is usual
+    stalls: int = 0  # times that no frame came for longer than is usual; known to status() only
     reconnects: int = 0  # connections after the first
 
     def notes(self) -> list[str]:
@@ -86,6 +86,7 @@ class StatusBoard:
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _state: SourceState = SourceState.RUNNING
     _since_unix_ns: int = 0
+    _stalls: int = 0  # not in `counts`: connections that share them would each count the same one
     _waiting_since_ns: int | None = None  # somebody wants a frame since then
     _frames: int = 0
     _last: tuple[int, int] | None = None  # PTS and wall clock of the last frame
@@ -138,7 +139,7 @@ class StatusBoard:
                 captured_unix_ns,
                 self._failed_tries,
                 self._error,
-                replace(self.counts, stalls=self.counts.stalls + (overdue_ns >= 0)),
+                replace(self.counts, stalls=self._stalls + (overdue_ns >= 0)),
             )
 
     def _overdue_ns(self) -> int:
@@ -148,5 +149,5 @@ class StatusBoard:
         return self.clock() - self._waiting_since_ns - int(self.stall_after_s * 1e9)
 
     def _end_wait(self) -> None:
-        self.counts.stalls += self._overdue_ns() >= 0
+        self._stalls += self._overdue_ns() >= 0
         self._waiting_since_ns = None

@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 from maskstream.model.errors import SourceError
 
+from .av_dialer import AvDialer
 from .av_source import AvSource
 from .av_target import AvTarget, camera_target, device_target, file_target, url_target
 from .picture_source import PictureSource, find_pictures, is_picture
@@ -88,22 +89,19 @@ def open_source(
             max_frames=max_frames,
             realtime=realtime,
         )
-    counts = SourceCounts()
-
-    def connect(closed: threading.Event) -> AvSource:
-        target = _av_target(spec) if local is None else _file(Path(local))
-        return AvSource(
-            replace(target, options={**target.options, **(options or {})}),
+    connect = AvDialer(
+        lambda: _with_options(_file(Path(local)) if local is not None else _av_target(spec), options),
+        functools.partial(
+            AvSource,
             source_id=source_id,
             connect_timeout_s=connect_timeout_s,
             read_timeout_s=read_timeout_s,
             max_frames=max_frames,
             realtime=realtime,
             max_staleness_ms=max_staleness_ms,
-            counts=counts,
-            cancelled=closed,
-        )
-
+            counts=SourceCounts(),
+        ),
+    )
     closed = threading.Event()
     if reconnect is None or not reconnect.enabled or local is not None or realtime:
         return connect(closed)
@@ -112,6 +110,10 @@ def open_source(
     return keep_connected(
         connector, reconnect, waits=waits, notify=notify or log.warning, max_frames=max_frames
     )
+
+
+def _with_options(target: AvTarget, options: Mapping[str, str] | None) -> AvTarget:
+    return replace(target, options={**target.options, **(options or {})})
 
 
 def _waits(spec: str, at_start: str, error: SourceError) -> bool:

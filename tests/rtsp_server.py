@@ -1,6 +1,6 @@
 """A real RTSP server for tests: GStreamer's, run by the Python that has its bindings.
 
-    /usr/bin/python3 rtsp_server.py [--user NAME --password SECRET] [--file H264.mp4]
+    /usr/bin/python3 rtsp_server.py [--user NAME --password SECRET] [--file H264.mp4] [--port N]
 
 Prints `port N` once it listens, then serves until it is killed:
     /live     640x360 at 25 frames/s, H.264 without B-frames, as cameras send it
@@ -57,11 +57,12 @@ def main():
     parser.add_argument("--user")
     parser.add_argument("--password")
     parser.add_argument("--file")
+    parser.add_argument("--port", default="0", help="to be found again after a restart; 0: any")
     options = parser.parse_args()
     Gst.init(None)
     server = GstRtspServer.RTSPServer()
     server.set_address("127.0.0.1")
-    server.set_service("0")
+    server.set_service(options.port)
     if options.user:
         require_login(server, options.user, options.password)
     mounts = {**MOUNTS, "/file": FILE.format(options.file)} if options.file else MOUNTS

@@ -41,8 +41,8 @@ def test_a_reader_gives_all_items_and_then_none():
     ended = threading.Event()
     reader = ReaderThread(iter("abc"), on_end=ended.set)
     assert [reader.get(5) for _ in range(5)] == ["a", "b", "c", None, None]
-    assert ended.is_set()
     assert reader.join(5)
+    assert ended.is_set()
 
 
 def test_an_error_comes_after_the_items_before_it():
@@ -55,6 +55,23 @@ def test_an_error_comes_after_the_items_before_it():
     for _ in range(2):
         with pytest.raises(ValueError, match="broken"):
             reader.get(5)
+
+
+def test_the_end_is_told_before_what_takes_its_time_to_close():
+    closing = threading.Event()
+    reader = ReaderThread(iter("a"), on_end=lambda: closing.wait(10))
+    assert [reader.get(5), reader.get(5)] == ["a", None]
+    closing.set()
+    assert reader.join(5)
+
+
+def test_who_does_not_want_the_value_any_more_need_not_wait_for_it():
+    cancelled, release = threading.Event(), threading.Event()
+    discarded = []
+    threading.Timer(0.05, cancelled.set).start()
+    with pytest.raises(TimeoutError):
+        call_with_deadline(lambda: release.wait(20), 30, discarded.append, cancelled)
+    release.set()
 
 
 def test_a_reader_that_hangs_times_out_and_close_frees_it():

@@ -103,8 +103,8 @@ def opened(monkeypatch):
     """The sources that are opened meanwhile."""
     sources, open_one = [], runner._open_source
 
-    def keep(config):
-        sources.append(open_one(config))
+    def keep(config, notify):
+        sources.append(open_one(config, notify))
         return sources[-1]
 
     monkeypatch.setattr(runner, "_open_source", keep)
