@@ -9,6 +9,8 @@ from .source_status import SourceCounts
 
 _FURTHEST_AHEAD_S = 10  # of media time beyond the time that has passed, between two frames of a live stream
 
+_MOST_SLIPS = 3  # so many frames in a row less than a second too early are slips, more are another clock
+
 
 class Timeline:
     """Turns the PTS of successive frames, some missing or wrong, into strictly growing ones.
@@ -30,6 +32,7 @@ class Timeline:
         self._last_step = self._usual_step
         self._shift = 0
         self._before_jump: tuple[int, int] | None = None  # shift and place before the last jump
+        self._slips = 0  # in a row
         self._came_ns: int | None = None  # when the last frame did, live only
         self._passed: int | None = None  # ticks of our own clock between the last two frames
 
@@ -83,10 +86,13 @@ class Timeline:
         self._shift = self._confirmed_shift(stored_pts)
         last, pts = self._last, stored_pts + self._shift
         if last is None or (pts > last and not self._runs_away(pts, last)):
+            self._slips = 0
             return pts
         self._counts.corrected_pts += 1
-        if 0 <= (last - pts) * self._time_base < 1:  # closer than a second: a slip, not another clock
+        if 0 <= (last - pts) * self._time_base < 1 and self._slips < _MOST_SLIPS:
+            self._slips += 1
             return last + 1
+        self._slips = 0
         self._before_jump = self._shift, last
         self._shift += last + self._usual_gap() - pts
         return last + self._usual_gap()

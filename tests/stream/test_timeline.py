@@ -52,6 +52,12 @@ def test_a_repeated_or_early_pts_moves_one_tick_behind_the_last(timeline, counts
     assert counts.corrected_pts == 2
 
 
+def test_a_clock_that_began_anew_after_less_than_a_second_is_found_out(timeline, counts):
+    times = (0, 40, 80, 120, 160, 200, 240, 0, 40, 80, 120, 160, 200)
+    assert [timeline.place(pts) for pts in times][6:] == [240, 241, 242, 243, 283, 323, 363]
+    assert counts.corrected_pts == 4
+
+
 def test_after_a_jump_back_time_goes_on(timeline, counts):
     assert [timeline.place(pts) for pts in (5000, 5040, 0, 40, 80)] == [5000, 5040, 5080, 5120, 5160]
     assert counts.corrected_pts == 1
