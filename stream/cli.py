@@ -68,6 +68,9 @@ def build_parser() -> argparse.ArgumentParser:
     evaluation.set_defaults(command=_eval)
     export = commands.add_parser("export", help="write the networks for programs without PyTorch")
     _add_export_options(export)
+    keys = commands.add_parser("keys", help="make a pair of key files, for messages and control")
+    keys.add_argument("name", metavar="NAME", help="makes NAME.key, to give away, and NAME.key_secret")
+    keys.set_defaults(command=_keys)
     doctor = commands.add_parser("doctor", help="what this machine has, and what a run would use")
     doctor.add_argument("--json", action="store_true", help="print one JSON object")
     doctor.set_defaults(command=_doctor)
@@ -188,6 +191,12 @@ def _weights(options: argparse.Namespace) -> int:
     from .cli_weights import weights_command
 
     return weights_command(options.action, getattr(options, "name", None))
+
+
+def _keys(options: argparse.Namespace) -> int:
+    from .cli_keys import keys_command
+
+    return keys_command(options.name)
 
 
 def _export(options: argparse.Namespace) -> int:

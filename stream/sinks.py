@@ -135,6 +135,12 @@ def _yes_or_no(text: str) -> bool:
         raise ValueError("must be 1 or 0") from None
 
 
+def _path(text: str) -> Path:
+    if not text:
+        raise ValueError("must be a path")
+    return Path(text).expanduser()
+
+
 def _all_or_latest(text: str) -> str:
     if text not in ("all", "latest"):
         raise ValueError("must be all or latest")
@@ -170,6 +176,8 @@ def _zmq(target: str) -> Sink:
         "subscribers": _count,
         "wait_s": _seconds,
         "linger_s": _seconds,
+        "key": _path,
+        "clients": _path,
     }
     endpoint, options = _split_options("zmq", target, known)
     return ZmqSink(endpoint, **options)  # type: ignore[arg-type]

@@ -27,6 +27,7 @@ __all__ = [
     "Status",
     "StatusMessage",
     "UnknownKindError",
+    "VersionError",
     "WireError",
     "decode",
     "encode",
@@ -36,7 +37,7 @@ __all__ = [
 
 VERSION = 1  # raised when a field changes its meaning or goes; new fields and kinds may come without
 MAX_MESSAGE_BYTES = 64 * 1024 * 1024
-MAX_SIDE_PX = 65_536
+MAX_SIDE_PX = 16_384  # a message of a few bytes may claim a mask as large as the memory
 MAX_OBJECTS = 65_535
 _MAX_TEXT = 4096  # characters
 
@@ -99,12 +100,13 @@ def decode(data: bytes) -> Message:
     """Read one message, trusting nothing in it.
 
     Raises:
-        WireError: with what is wrong; UnknownKindError for a kind that a newer publisher may send.
+        WireError: with what is wrong; UnknownKindError for a kind that a newer publisher may send,
+            VersionError for a message that cannot be understood at all.
     """
     message = Fields(unpack(data, MAX_MESSAGE_BYTES), "message")
     version = message.integer("version")
     if version != VERSION:
-        raise WireError(
+        raise VersionError(
             f"the message has version {version}, this maskstream reads {VERSION}; update the older side"
         )
     match message.get("kind", str):
@@ -121,6 +123,10 @@ def decode(data: bytes) -> Message:
             )
         case kind:
             raise UnknownKindError(f"unknown kind of message {kind[:40]!r}")
+
+
+class VersionError(WireError):
+    """A message of another version than ours: no use to wait for more."""
 
 
 class UnknownKindError(WireError):

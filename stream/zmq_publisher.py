@@ -12,6 +12,7 @@ from typing import Literal
 import zmq
 
 from . import wire
+from .keys import Doorman, ServerKeys
 from .records import mask_codes, rounded
 from .source_status import SourceState, SourceStatus
 from .types import FrameResult, StreamInfo
@@ -44,7 +45,7 @@ class Publisher:
         endpoint: where.
         info: of the stream.
         settings: how.
-        secure: makes the socket one with keys, before it is bound.
+        keys: whom it lets in; None: all.
         clock: wall clock in ns.
     """
 
@@ -53,7 +54,7 @@ class Publisher:
         endpoint: Endpoint,
         info: StreamInfo,
         settings: PublisherSettings,
-        secure: Callable[[zmq.Socket[bytes]], object] = lambda made: None,
+        keys: ServerKeys | None = None,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         self.settings = settings
@@ -67,11 +68,14 @@ class Publisher:
         self._status = first_status(info, settings.heartbeat_s)
         self._told = (self._status.state, self._status.paused)
         self._context = zmq.Context()
+        self._doorman: Doorman | None = None
         try:
             self._socket = self._make_socket(info.is_live)
-            secure(self._socket)
+            self._doorman = None if keys is None else keys.guard(self._context, self._socket)
             self.endpoint = endpoint.bind(self._socket)
         except BaseException:
+            if self._doorman is not None:
+                self._doorman.stop()
             self._context.destroy(linger=0)
             raise
 
@@ -134,6 +138,8 @@ class Publisher:
             reason = source.last_error if source is not None and has_failed else None
             self._send(wire.encode_end(state, reason, self._next_head()))
             self._socket.close(round(linger_s * 1000))
+        if self._doorman is not None:
+            self._doorman.stop()
         self._context.term()
         self._endpoint.tidy()
 

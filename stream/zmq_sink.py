@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from maskstream.model.errors import SinkError
 
+from .keys import ServerKeys, check_guard
 from .source_status import SourceStatus
 from .types import FrameResult, StreamInfo
 from .zmq_endpoint import Endpoint
@@ -43,6 +45,8 @@ class ZmqSink:
         wait_s: how long it waits at most; then it begins without them.
         linger_s: how long close() waits at most for subscribers that are behind; by default 5 for files,
             0.2 for live; not longer than 0.2 after hurry().
+        key: secret key file of this publisher: messages are then encrypted, see keys.py.
+        clients: with a key, a folder of the public keys of those who may subscribe; None: whoever has ours.
         clock: wall clock in ns.
     """
 
@@ -56,11 +60,14 @@ class ZmqSink:
         subscribers: int | None = None,
         wait_s: float = 2.0,
         linger_s: float | None = None,
+        key: Path | None = None,
+        clients: Path | None = None,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         self._endpoint = Endpoint(endpoint, "publish on", SinkError, 5555)
         self._keep, self._hwm, self._heartbeat_s = keep, hwm, heartbeat_s
         self._subscribers, self._wait_s, self._linger_s = subscribers, wait_s, linger_s
+        self._key, self._clients = key, clients
         self._clock = clock
         self._source: Callable[[], SourceStatus | None] = _unknown
         self._is_paused: Callable[[], bool] = _never
@@ -70,16 +77,18 @@ class ZmqSink:
         self.endpoint = self._endpoint.text
 
     def check(self) -> None:
-        """See that the endpoint is well formed and free; leaves nothing behind.
+        """See that the endpoint is well formed and free, and the keys are there; leaves nothing behind.
 
         Raises:
             SinkError: it is not.
+            ConfigError: a key cannot be read.
         """
         if self._keep == "latest" and (self._subscribers or self._hwm is not None):
             raise SinkError(
                 "keep=latest knows no subscribers to wait for, and no hwm: leave these out, or keep=all"
             )
         self._endpoint.check()
+        check_guard(self._endpoint, self._keys(), "read what is seen")
 
     def watch(self, source: Callable[[], SourceStatus | None], is_paused: Callable[[], bool]) -> None:
         """Where to ask how the stream is doing; called before open(), if at all."""
@@ -95,12 +104,19 @@ class ZmqSink:
         hwm = (_LIVE_HWM if is_brief else _FILE_HWM) if self._hwm is None else self._hwm
         linger_s = (_SHORT_LINGER_S if is_brief else _LINGER_S) if self._linger_s is None else self._linger_s
         settings = PublisherSettings(self._keep, hwm, self._heartbeat_s, linger_s)
-        publisher = Publisher(self._endpoint, info, settings, clock=self._clock)
+        publisher = Publisher(self._endpoint, info, settings, self._keys(), self._clock)
         self._publisher, self.endpoint = publisher, publisher.endpoint
         if self._heartbeat_s:
             self._heartbeat = Heartbeat(lambda: publisher.send_status(self._source(), self._is_paused()))
         subscribers = (0 if is_brief else 1) if self._subscribers is None else self._subscribers
         publisher.wait_for(subscribers, self._wait_s)
+
+    def _keys(self) -> ServerKeys | None:
+        if self._key is None and self._clients is not None:
+            raise SinkError(
+                "clients=FOLDER says who may subscribe, and needs the publisher's own key=FILE.key_secret"
+            )
+        return None if self._key is None else ServerKeys(self._key, self._clients)
 
     def write(self, result: FrameResult) -> None:
         """Publish one frame; never waits."""

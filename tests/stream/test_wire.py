@@ -129,7 +129,7 @@ MISSING = object()
         (("kind",), "weather", "unknown kind of message 'weather'"),
         (("source",), MISSING, "source must be str, got NoneType"),
         (("sequence",), -1, "sequence must be in 0"),
-        (("width_px",), 10**9, "width_px must be in 1..65536"),
+        (("width_px",), 10**9, "width_px must be in 1..16384"),
         (("time_base",), [1, 0], "time_base must be positive"),
         (("time_base",), [1], "time_base must be 2 integers"),
         (("latency_ms",), "fast", "latency_ms must be float"),
