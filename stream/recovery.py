@@ -31,6 +31,7 @@ class RecoveringSource(BaseSource):
         settings: the same as the connector's.
         notify: told when it breaks off and when it is back.
         max_frames: stop after so many, over all connections.
+        on_end: called once, after the last connection was closed.
     """
 
     def __init__(
@@ -40,11 +41,13 @@ class RecoveringSource(BaseSource):
         settings: ReconnectConfig,
         notify: Notify,
         max_frames: int | None = None,
+        on_end: Callable[[], None] | None = None,
     ) -> None:
         super().__init__(
             first.info, first.counts, max_frames=max_frames, stall_after_s=settings.stall_after_s
         )
         self._connection, self._connector, self._notify = first, connector, notify
+        self._on_end = on_end
         self._closed = connector.closed
         self._joint = Joint(first.info)
 
@@ -102,6 +105,8 @@ class RecoveringSource(BaseSource):
 
     def _release(self) -> None:
         self._connection.close()
+        if self._on_end is not None:
+            self._on_end()
 
 
 def keep_connected(

@@ -58,10 +58,14 @@ class Pacer:
 
     def delay_s(self, media_time_s: float) -> float:
         """Seconds until a frame of that media time is due; 0 where it is late. The first is due at once."""
+        return max(0.0, -self.lateness_s(media_time_s))
+
+    def lateness_s(self, media_time_s: float) -> float:
+        """Seconds since a frame of that media time was due; negative before that."""
         now_s = self._clock()
         if self._offset_s is None:
             self._offset_s = now_s - media_time_s
-        return max(0.0, media_time_s + self._offset_s - now_s)
+        return now_s - media_time_s - self._offset_s
 
 
 class BaseSource(ABC):

@@ -18,6 +18,8 @@ from maskstream.model.errors import SourceError
 from .av_dialer import AvDialer
 from .av_source import AvSource
 from .av_target import AvTarget, camera_target, device_target, file_target, url_target
+from .chaos import open_chaos
+from .chaos_spec import parse_chaos
 from .picture_source import PictureSource, find_pictures, is_picture
 from .recovery import Notify, keep_connected
 from .recovery_connector import Connector
@@ -26,7 +28,7 @@ from .recovery_settings import ReconnectConfig
 from .source_base import BaseSource, Source, UnreadyError
 from .source_status import SourceCounts, SourceState, SourceStatus
 from .synthetic import SyntheticSource
-from .urls import is_url
+from .urls import is_url, redact
 
 log = logging.getLogger("maskstream")
 
@@ -57,6 +59,7 @@ def open_source(
     | `device:FORMAT:NAME` | any capture device of FFmpeg, such as `device:x11grab::0` |
     | `frames/`, `frames/*.png` | pictures, in natural order, `picture_rate` of them a second |
     | `synthetic:objects=3,frames=100` | moving shapes with known masks, see `synthetic` |
+    | `chaos:SOURCE?seed=1`, `chaos:SCRIPT.yaml` | another source, and what can go wrong with it |
 
     Args:
         spec: what to open.
@@ -77,9 +80,26 @@ def open_source(
     if not spec.strip():
         raise SourceError("cannot open a source without a name; give a file, a URL, a camera or a folder")
     if max_frames is not None and max_frames < 1:
-        raise SourceError(f"cannot open {spec}: max_frames must be at least 1, got {max_frames}")
+        raise SourceError(f"cannot open {redact(spec)}: max_frames must be at least 1, got {max_frames}")
     if spec == "synthetic" or spec.startswith("synthetic:"):
         return SyntheticSource.from_spec(spec, source_id=source_id, max_frames=max_frames, realtime=realtime)
+    if spec.startswith("chaos:"):
+        chaos = parse_chaos(spec)
+        inner = open_source(
+            chaos.source,
+            connect_timeout_s=connect_timeout_s,
+            read_timeout_s=read_timeout_s,
+            picture_rate=picture_rate,
+            options=options,
+        )
+        return open_chaos(
+            inner,
+            chaos,
+            source_id=source_id,
+            reconnect=reconnect,
+            notify=notify or log.warning,
+            max_frames=max_frames,
+        )
     local = _local_path(spec)
     if local is not None and _means_pictures(local):
         return PictureSource(
@@ -126,6 +146,8 @@ def _waits(spec: str, at_start: str, error: SourceError) -> bool:
 
 def files_of(spec: str) -> list[Path]:
     """What a source reads on this machine: a file, or pictures and their folder; else empty."""
+    if spec.startswith("chaos:"):
+        return files_of(parse_chaos(spec).source)
     local = None if spec.startswith("synthetic") else _local_path(spec)
     if not local:
         return []

@@ -17,6 +17,8 @@ def is_url(text: str) -> bool:
 
 def redact(url: str) -> str:
     """The URL with `***` in place of its password and of secrets in its query."""
+    if url.startswith("chaos:"):  # another source, wrapped
+        return "chaos:" + redact(url.removeprefix("chaos:"))
     if not is_url(url):
         return url
     scheme, rest = url.split("://", 1)
