@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from maskstream.model.coast import drawn
 from maskstream.model.errors import PromptError
 from maskstream.model.predictor import Predictor
 from maskstream.model.tracker import Tracker
-from maskstream.model.types import ObjectMask
+from maskstream.model.types import ObjectMask, Prompt
 
 from .agenda import Agenda, Order
-from .commands import Applied, Remove
+from .commands import Applied, Remove, Show
 from .frame_plan import FramePlan
 from .types import Frame, FrameResult
 
@@ -54,6 +55,11 @@ class Segmenter:
         """Whether a command is due on this frame; any thread."""
         return bool(self._agenda.peek(frame))
 
+    def preview(self, frame: Frame) -> tuple[ObjectMask, ...]:
+        """What is known of objects that are shown on this frame before it is encoded; any thread."""
+        shown = [command.prompt for command in self._agenda.peek(frame) if isinstance(command, Show)]
+        return tuple(drawn(prompt) for prompt in shown if _is_drawn(prompt, frame))
+
     def close(self) -> None:
         """No more frames come: commands that wait are refused."""
         self._agenda.close()
@@ -93,3 +99,7 @@ class Segmenter:
             track_ms=(done_ns - encoded_ns) / 1e6,
             done_ns=done_ns,
         )
+
+
+def _is_drawn(prompt: Prompt, frame: Frame) -> bool:
+    return prompt.mask is not None and prompt.mask.shape == frame.hw

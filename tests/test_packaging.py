@@ -36,7 +36,7 @@ ONLY_IN = {
 NOT_IN_MODEL = {"maskstream.stream", "av", "zmq", "queue", "threading", "multiprocessing", "socket", "rich"}
 # One stage calls the model, and so does scoring; the others load it, list its weights or show them coming.
 # All else in stream/, above all sources, sinks and the pipeline, knows only its types and its errors.
-CALLS_THE_MODEL = ("segmenter", "evaluate*", "runner", "doctor", "display", "cli_export", "cli_weights")
+CALLS_THE_MODEL = ("segmenter", "ladder*", "evaluate*", "runner", "doctor", "display", "cli_export", "cli_weights")
 OF_THE_MODEL = {"maskstream.model.types", "maskstream.model.errors"}
 
 

@@ -1,0 +1,276 @@
+"""The deadline ladder: every frame of a live stream is answered in time, by the best there is time for.
+
+    fresh    this frame was encoded and tracked before its time was up
+    refined  an object is shown on this frame, and what the user says of it is known before it is encoded
+    warped   the newest encoded frame's masks, moved along optical flow to this one
+    held     the masks of the frame before as they were: there was not even time for that
+
+Encoding goes on beside, on the newest frame whenever the last one is done. What it finds comes some frames
+late and is moved to where things are by then. Here are the decisions only: ladder_worker.py has the thread,
+and evaluate_realtime.py makes the same decisions by a clock of its own.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from maskstream.model.coast import Drift, held
+from maskstream.model.guided_motion import Guide
+from maskstream.model.types import MaskOrigin, ObjectMask, RgbImage
+
+from .telemetry import Clock
+from .types import Frame, FrameResult
+
+USUAL_RATE = 30  # frames per second, of streams that do not say
+PATIENCE = 1.5  # budgets: a frame that would take longer from its capture on is not worth moving masks for
+NEW_SHARE = 0.25  # of the newest duration in an estimate
+
+
+class Segmenting(Protocol):
+    """The real segmenter, which the worker runs; the ladder asks it what is to come."""
+
+    def __call__(self, frame: Frame) -> FrameResult:
+        """The objects on a frame, encoded."""
+
+    def is_due(self, frame: Frame) -> bool:
+        """Whether something is to be done to the objects on this frame; any thread."""
+
+    def preview(self, frame: Frame) -> tuple[ObjectMask, ...]:
+        """What is known of objects that are shown on this frame before it is encoded; any thread."""
+
+    def close(self) -> None:
+        """No more frames come."""
+
+
+class Worker(Protocol):
+    """Encodes and tracks, one frame at a time, beside the ladder."""
+
+    def offer(self, frame: Frame, *, must: bool) -> bool:
+        """Hand over the newest frame; what becomes of it is up to a `Slot`."""
+
+    def wait(self, until_ns: int) -> FrameResult | None:
+        """The next result; None where none comes until then. Raises what the work raised."""
+
+    @property
+    def indexes(self) -> frozenset[int]:
+        """Of the frames that wait, are worked on, or are done but not taken."""
+
+    @property
+    def takes_ns(self) -> int:
+        """How long a frame should take; 0 while that is not known."""
+
+    @property
+    def expected_ns(self) -> int | None:
+        """When the next result should be there; None where nothing is worked on."""
+
+    def close(self) -> None:
+        """Stop after the frame that is being worked on. May be called twice."""
+
+
+class Slot:
+    """Where one frame waits for the worker: the newest, or an older one that must not be passed over."""
+
+    def __init__(self) -> None:
+        self.frame: Frame | None = None
+        self._is_kept = False
+
+    def offer(self, frame: Frame, *, must: bool) -> bool:
+        """Put the newest frame in the place of what waits, unless that must be worked on; True if done."""
+        if self.frame is not None and self._is_kept:
+            return False
+        self.frame, self._is_kept = frame, must
+        return True
+
+    def take(self) -> Frame | None:
+        """The frame, if there is one; it waits no more."""
+        taken, self.frame = self.frame, None
+        return taken
+
+
+class Coast(Protocol):
+    """Where pixels came from: see `coast.Coaster`."""
+
+    def restart(self, image: RgbImage) -> Drift:
+        """A frame's own drift."""
+
+    def step(self, image: RgbImage) -> tuple[Drift, Drift]:
+        """A frame's drift to the one given before, and its own."""
+
+    def carry(self, objects: Sequence[ObjectMask], drift: Drift, age_ms: float) -> list[ObjectMask]:
+        """Objects of an earlier frame as they should be now."""
+
+
+class Estimate:
+    """A duration to be expected, from those before; 0 before the first."""
+
+    def __init__(self) -> None:
+        self._ns: float | None = None
+
+    @property
+    def ns(self) -> int:
+        """The duration."""
+        return int(self._ns or 0)
+
+    def add(self, duration_ns: float) -> None:
+        """Take a duration into account."""
+        self._ns = duration_ns if self._ns is None else self._ns + NEW_SHARE * (duration_ns - self._ns)
+
+
+@dataclass(slots=True)
+class LadderCounts:
+    """What a stream got so far."""
+
+    encoded: int = 0  # frames whose encoding was used: fresh masks, late or in time
+    frames: Counter[MaskOrigin] = field(default_factory=Counter)  # by the rung they were answered from
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Shown:
+    """What the user shows on a frame."""
+
+    frame: Frame
+    objects: tuple[ObjectMask, ...]
+
+
+class Ladder:
+    """Frame -> FrameResult within the frame's budget, for one stream's frames in order of time.
+
+    Args:
+        segmenter: the real one.
+        worker: runs it.
+        coast: a new Coaster.
+        budget_ns: what a frame may take from its capture on; the time between two frames.
+        clock: monotonic, in ns, the one of `Frame.captured_ns`.
+        guide: takes what is known of how things moved up to the frames that may be encoded next.
+    """
+
+    def __init__(
+        self,
+        segmenter: Segmenting,
+        worker: Worker,
+        coast: Coast,
+        budget_ns: int,
+        clock: Clock,
+        guide: Callable[[Sequence[Guide]], None],
+    ) -> None:
+        self.counts = LadderCounts()
+        self._segmenter, self._worker, self._coast = segmenter, worker, coast
+        self._budget_ns, self._clock, self._guide = budget_ns, clock, guide
+        self._following, self._moving = Estimate(), Estimate()  # flow to a frame; moving its masks
+        self._key: FrameResult | None = None  # the worker's newest result
+        self._shown: _Shown | None = None  # on a frame that the worker has not come to
+        self._drifts: dict[int, Drift] = {}  # from the newest frame to those whose results count
+        self._guides: dict[int, Guide] = {}  # of the same frames
+        self._answer: FrameResult | None = None  # to the frame before
+
+    def __call__(self, frame: Frame) -> FrameResult:
+        """The frame's objects, and in `how` and `age_ms` what is known of them how long.
+
+        Raises:
+            Exception: what the segmenter raised in the worker, if anything.
+        """
+        answer = self._held(frame) if self._is_late(frame) else self._best(frame)
+        self.counts.frames.update({found.how for found in answer.objects})
+        self._answer = answer
+        return answer
+
+    def close(self) -> None:
+        """Stop the worker, then the segmenter; may be called twice."""
+        self._worker.close()
+        self._segmenter.close()
+
+    def _is_late(self, frame: Frame) -> bool:
+        """Whether moving masks would take so long that frames behind this one were lost."""
+        ready_ns = self._clock() + self._following.ns + self._moving.ns
+        return ready_ns > frame.captured_ns + PATIENCE * self._budget_ns
+
+    def _best(self, frame: Frame) -> FrameResult:
+        deadline_ns = frame.captured_ns + self._budget_ns - self._moving.ns
+        waits_ns = deadline_ns - self._following.ns
+        is_quick = not self._worker.indexes and self._clock() + self._worker.takes_ns <= waits_ns
+        if not is_quick:
+            self._follow(frame)
+        self._offer(frame)
+        self._take_results(frame, waits_ns if is_quick else deadline_ns)
+        if self._is_fresh(frame):
+            return self._fresh(frame)
+        if is_quick:
+            self._follow(frame)
+        return self._moved(frame)
+
+    def _is_fresh(self, frame: Frame) -> bool:
+        return self._key is not None and self._key.frame is frame
+
+    def _offer(self, frame: Frame) -> None:
+        """Frames on which objects are shown are all encoded: where things are on others was not said."""
+        must = self._segmenter.is_due(frame)
+        shown = _Shown(frame, self._segmenter.preview(frame)) if must else None
+        if self._worker.offer(frame, must=must) and shown is not None:
+            self._shown = shown
+
+    def _take_results(self, frame: Frame, deadline_ns: int) -> None:
+        """What the worker has done, and what it should have done before it is too late for this frame."""
+        while not self._is_fresh(frame):
+            expected_ns = self._worker.expected_ns
+            is_near = expected_ns is not None and expected_ns <= deadline_ns
+            result = self._worker.wait(deadline_ns if is_near else 0)
+            if result is None:
+                return
+            self._key = result
+            self.counts.encoded += 1
+
+    def _follow(self, frame: Frame) -> None:
+        """Bring the drifts up to this frame."""
+        started_ns = self._clock()
+        step, own = self._coast.step(frame.image)
+        wanted = self._worker.indexes.union(
+            known.frame.index for known in (self._key, self._shown) if known is not None
+        )
+        drifts = {index: drift.then(step) for index, drift in self._drifts.items() if index in wanted}
+        self._guides = {index: guide for index, guide in self._guides.items() if index in wanted}
+        self._guides[frame.index] = Guide(frame.image, own.origin, tuple(drifts.values()))
+        self._drifts = {**drifts, frame.index: own}
+        self._guide(tuple(self._guides.values()))
+        self._following.add(self._clock() - started_ns)
+
+    def _fresh(self, frame: Frame) -> FrameResult:
+        assert self._key is not None
+        if frame.index not in self._drifts:
+            own = self._coast.restart(frame.image)
+            self._drifts, self._guides = {frame.index: own}, {}
+        return self._key
+
+    def _moved(self, frame: Frame) -> FrameResult:
+        """The newest evidence of each object, as it is on this frame."""
+        started_ns = self._clock()
+        key, shown = self._key, self._shown
+        objects = {} if key is None else self._moved_from(key, frame)
+        if shown is not None and (key is None or key.frame.index < shown.frame.index):
+            objects |= self._moved_from(shown, frame)
+        found = tuple(objects[object_id] for object_id in sorted(objects))
+        done_ns = self._clock()
+        self._moving.add(done_ns - started_ns)
+        return FrameResult(frame, found, 0, 0.0, (self._following.ns + done_ns - started_ns) / 1e6, done_ns)
+
+    def _moved_from(self, known: FrameResult | _Shown, frame: Frame) -> dict[int, ObjectMask]:
+        objects: Sequence[ObjectMask] = known.objects
+        if known.frame is not frame:
+            drift, age_ms = self._drifts[known.frame.index], _ms_between(known.frame, frame)
+            objects = self._coast.carry(objects, drift, age_ms)
+        return {found.object_id: found for found in objects}
+
+    def _held(self, frame: Frame) -> FrameResult:
+        """Not offered to the worker either: no drift could lead to it."""
+        last, now_ns = self._answer, self._clock()
+        if last is None:
+            return FrameResult(frame, (), 0, 0.0, 0.0, now_ns)
+        later_ms = _ms_between(last.frame, frame)
+        objects = tuple(held(found, found.age_ms + later_ms) for found in last.objects)
+        return FrameResult(frame, objects, 0, 0.0, 0.0, now_ns)
+
+
+def _ms_between(earlier: Frame, later: Frame) -> float:
+    return (later.captured_ns - earlier.captured_ns) / 1e6
