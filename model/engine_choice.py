@@ -59,21 +59,26 @@ def make_engine(
         threads: CPU threads for the networks; None: one for each core.
         notify: takes sentences for the user; a warning in the log, if not given.
 
+    Where PyTorch does not run the networks it is left one thread in this process. What remains for it is
+    small, and its idle threads spin: beside another engine's they made both several times slower.
+
     Raises:
         ConfigError: there is no such engine, or it does not run on the model's device.
         EngineError: it is not installed, cannot run here, or computes wrongly.
     """
     notify = notify or log.warning
     chosen = choose_engine(name, model.device)
-    if threads is not None:
-        torch.set_num_threads(threads)
     if chosen != "torch":
         try:
-            return _openvino(model, chosen, input_hw, threads, notify)
+            engine: Engine = _openvino(model, chosen, input_hw, threads, notify)
+            torch.set_num_threads(1)
+            return engine
         except EngineError as error:
             if name != "auto":
                 raise
             notify(f"{error}; this run uses torch, which is slower")
+    if threads is not None:
+        torch.set_num_threads(threads)
     engine = TorchEngine(model)
     engine.prepare(input_hw)
     return engine

@@ -117,5 +117,7 @@ def test_networks_are_kept_in_the_users_cache(
 
     monkeypatch.setattr(openvino_engine, "OpenVINOEngine", Recorded)
     monkeypatch.setenv("MASKSTREAM_CACHE", str(tmp_path))
+    torch.set_num_threads(2)
     make_engine(model, "openvino", (64, 96), threads=3, notify=print)
     assert made == [(model, tmp_path / "openvino", 3, "f32", print), (64, 96)]
+    assert torch.get_num_threads() == 1  # so that PyTorch's do not spin beside OpenVINO's
