@@ -24,10 +24,10 @@ BACKGROUND_SHARE = 1 / 6  # of the other cells: enough to know the background by
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AppearanceGrid:
-    """One frame's feature vectors on the stride-8 grid of the model input, shared by all objects."""
+    """One frame's feature vectors on the grid of detail, shared by all objects."""
 
-    vectors: Tensor  # (N, C) float32, N = 2h * 2w cells
-    grid_hw: tuple[int, int]  # (2h, 2w)
+    vectors: Tensor  # (N, C) float32, N = gh * gw cells
+    grid_hw: tuple[int, int]  # (gh, gw)
 
     @classmethod
     def of(cls, embedding: ImageEmbedding) -> AppearanceGrid:
@@ -43,7 +43,7 @@ class AppearanceGrid:
         coarse = functional.normalize(embedding.features.float())
         coarse = functional.interpolate(coarse, grid_hw, mode="bilinear")
         bias = torch.full_like(detail[:, :1], BIAS)
-        stacked = torch.cat([coarse, detail, bias], dim=1)  # (1, 256 + 192 + 1, 2h, 2w)
+        stacked = torch.cat([coarse, detail, bias], dim=1)  # (1, 256 + 192 + 1, gh, gw)
         return cls(stacked[0].flatten(1).T.contiguous(), grid_hw)
 
 
@@ -68,12 +68,12 @@ class Evidence:
 
 
 def gather_evidence(grid: AppearanceGrid, soft: Tensor, trust: Tensor | None = None) -> Evidence:
-    """Evidence from a frame whose object covers `soft` (2h, 2w), 0..1, of each cell.
+    """Evidence from a frame whose object covers `soft` (gh, gw), 0..1, of each cell.
 
     Args:
         grid: the frame's vectors.
         soft: the object's share of each cell.
-        trust: (2h, 2w), 0..1, how sure that share is; None where the user gave it.
+        trust: (gh, gw), 0..1, how sure that share is; None where the user gave it.
     """
     share = soft.flatten().to(grid.vectors)
     on_object = share > OBJECT_SHARE
@@ -128,7 +128,7 @@ class AppearanceMemory:
             self._recent = self._recent.mix(evidence, self._learning_rate)
 
     def respond(self, grid: AppearanceGrid) -> Tensor:
-        """How much each cell looks like the object: (2h, 2w), about +1 on it and -1 off it."""
+        """How much each cell looks like the object: (gh, gw), about +1 on it and -1 off it."""
         if self._recent is None:
             return self.respond_as_shown(grid)
         weights = self._recent.mix(self._anchor, self._anchor_weight).solve()

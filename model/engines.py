@@ -31,7 +31,7 @@ class Engine(Protocol):
         """
 
     def encode(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Preprocessed pixels (B, 3, H, W) -> image embedding (B, 256, h, w) and detail (B, 192, 2h, 2w)."""
+        """Preprocessed pixels (B, 3, H, W) -> image embedding (B, 256, h, w) and detail (B, 192, gh, gw)."""
 
     def decode(
         self,

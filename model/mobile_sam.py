@@ -11,6 +11,7 @@ from .prompt_encoder import PADDING, PromptEncoder
 from .tiny_vit import PATCH_PX, TinyVitEncoder
 
 EDGE_WEIGHT = 0.5  # of the first stage beside the second in the detail features
+SMALL_INPUT_PX = 640  # long side up to which detail is as fine as the first stage
 
 
 class MobileSam(nn.Module):
@@ -45,13 +46,20 @@ class MobileSam(nn.Module):
         return embedding
 
     def encode_for_tracking(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """The image embedding, and detail (B, 192, H/8, W/8): what its first two stages saw, at unit length.
+        """The image embedding, and detail (B, 192, gh, gw): what its first two stages saw, at unit length.
 
         The second stage tells parts apart that the image embedding blurs; the first adds edges and colour.
+        Detail has the second stage's stride of 8; for a small input the first's of 4, so that what is told
+        apart in the picture does not depend on the input's size.
         """
         embedding, stages = self.encode_stages(pixels)
-        edges = functional.normalize(functional.avg_pool2d(stages[0], 2))
-        parts = functional.normalize(stages[1])
+        edges, parts = stages[0], functional.normalize(stages[1])
+        if max(pixels.shape[2:]) > SMALL_INPUT_PX:
+            edges = functional.avg_pool2d(edges, 2)
+        else:
+            height, width = edges.shape[2:]
+            parts = functional.interpolate(parts, (height, width), mode="bilinear")
+        edges = functional.normalize(edges)
         return embedding, functional.normalize(torch.cat([parts, EDGE_WEIGHT * edges], dim=1))
 
     def encode_stages(self, pixels: Tensor) -> tuple[Tensor, list[Tensor]]:

@@ -22,7 +22,7 @@ class OutlookSettings:
     """Constants of the map."""
 
     response_gain: float = 6.0  # appearance response to probability: sigmoid(gain * response)
-    warped_share: float = 0.3  # of the flow-warped previous mask in the map
+    warped_share: float = 0.2  # of the flow-warped previous mask in the map
     reach: float = 1 / 16  # how far from the warped mask the object may be, of the picture's long side
     background_weight: float = 0.7  # how much known background outweighs looking like the object
     search_margin: float = 0.25  # more response than 0 that a search over the whole picture asks for
@@ -64,9 +64,17 @@ def look_ahead(
     return Outlook(soft_map, background, is_search=False)
 
 
-def search(memory: AppearanceMemory, grid: AppearanceGrid, settings: OutlookSettings) -> Outlook:
-    """The one region of the whole picture that looks most like the object; an empty map where none does."""
-    size = (2 * grid.grid_hw[0], 2 * grid.grid_hw[1])  # low-res px are half as wide as cells
+def search(
+    memory: AppearanceMemory, grid: AppearanceGrid, size: tuple[int, int], settings: OutlookSettings
+) -> Outlook:
+    """The one region of the whole picture that looks most like the object; an empty map where none does.
+
+    Args:
+        memory: the object's looks.
+        grid: the new frame's vectors.
+        size: (4h, 4w), of the map.
+        settings: the constants.
+    """
     looks = _probability(memory.respond(grid) - settings.search_margin, settings.response_gain, size)
     _, regions = cv2.connectedComponents((looks > 0.5).astype(np.uint8))
     likeness = np.bincount(regions.ravel(), weights=looks.ravel())

@@ -19,10 +19,12 @@ from numpy.typing import NDArray
 from .appearance import AppearanceGrid, AppearanceMemory, gather_evidence
 from .errors import PromptError
 from .motion import Motion, MotionEstimator, SoftMask
+from .outline import Outliner
 from .outlook import Outlook, OutlookSettings, background_of, look_ahead, search
 from .predictor import Predictor
 from .quality import SHIPPED, apply_table
 from .soft_masks import (
+    LOW_RES_PX,
     box_in_low_res,
     box_iou,
     box_of_soft,
@@ -32,7 +34,6 @@ from .soft_masks import (
     resize_soft,
     soft_iou,
     stability_of,
-    to_original,
 )
 from .types import BoolMask, ImageEmbedding, ObjectMask, Prompt, RgbImage, TrackState, box_of_mask
 
@@ -74,6 +75,22 @@ class _Track:
     background: SoftMask  # (4h, 4w), 1 where the picture is known to be something else
     state: TrackState
     seen_s: float  # media time when it was last seen
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _View:
+    """One frame, prepared once for all objects."""
+
+    embedding: ImageEmbedding
+    grid: AppearanceGrid
+    outliner: Outliner
+    time_s: float
+
+    @property
+    def low_res_hw(self) -> tuple[int, int]:
+        """Size (4h, 4w) of soft masks."""
+        height, width = self.embedding.input_hw
+        return height // LOW_RES_PX, width // LOW_RES_PX
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -164,39 +181,32 @@ class Tracker:
         """
         _check_prompts(prompts, embedding.original_hw)
         motion = self._motion.step(image)
-        grid = AppearanceGrid.of(embedding)
+        view = _View(embedding, AppearanceGrid.of(embedding), Outliner(image, embedding), time_s)
         shown = {prompt.object_id: prompt for prompt in prompts}
         known = [self._tracks[object_id] for object_id in self.object_ids]
-        outlooks = {track.object_id: self._look_ahead(track, grid, motion) for track in known}
+        outlooks = {track.object_id: self._look_ahead(track, view, motion) for track in known}
         followed = [track for track in known if track.object_id not in shown]
-        masks = self._follow(followed, outlooks, grid, embedding, time_s)
+        masks = self._follow(followed, outlooks, view)
         for prompt in shown.values():
-            masks.append(self._show(prompt, outlooks.get(prompt.object_id), grid, embedding, time_s))
+            masks.append(self._show(prompt, outlooks.get(prompt.object_id), view))
         return tuple(sorted(masks, key=lambda mask: mask.object_id))
 
-    def _look_ahead(self, track: _Track, grid: AppearanceGrid, motion: Motion | None) -> Outlook:
+    def _look_ahead(self, track: _Track, view: _View, motion: Motion | None) -> Outlook:
         """Near where it was; over the whole picture if that is unknown or holds nothing."""
         settings = self._settings.outlook
         if motion is not None and not motion.is_cut and (track.soft > 0.5).any():
-            near = look_ahead(track.memory, grid, motion, track.soft, track.background, settings)
+            near = look_ahead(track.memory, view.grid, motion, track.soft, track.background, settings)
             if (near.soft_map > 0.5).any():
                 return near
-        return search(track.memory, grid, settings)
+        return search(track.memory, view.grid, view.low_res_hw, settings)
 
-    def _show(
-        self,
-        prompt: Prompt,
-        outlook: Outlook | None,
-        grid: AppearanceGrid,
-        embedding: ImageEmbedding,
-        time_s: float,
-    ) -> ObjectMask:
+    def _show(self, prompt: Prompt, outlook: Outlook | None, view: _View) -> ObjectMask:
         """Begin or correct a track where the user points."""
         if prompt.mask is not None:
-            found = _Found(low_res_of(prompt.mask, embedding), predicted_iou=1.0, agreement=1.0)
+            found = _Found(low_res_of(prompt.mask, view.embedding), predicted_iou=1.0, agreement=1.0)
         else:
-            found = self._decode_shown(prompt, outlook, embedding)
-        anchor = gather_evidence(grid, cell_means(found.soft, grid.grid_hw))
+            found = self._decode_shown(prompt, outlook, view.embedding)
+        anchor = gather_evidence(view.grid, cell_means(found.soft, view.grid.grid_hw))
         track = self._tracks.get(prompt.object_id)
         if track is None:
             memory = AppearanceMemory(anchor, self._settings.learning_rate, self._settings.anchor_weight)
@@ -209,9 +219,9 @@ class Tracker:
             soft=found.soft,
             background=background_of(found.soft),
             state=TrackState.TRACKED,
-            seen_s=time_s,
+            seen_s=view.time_s,
         )
-        return _object_mask(self._tracks[prompt.object_id], found, embedding, prompt.mask)
+        return _object_mask(self._tracks[prompt.object_id], found, view, prompt.mask)
 
     def _decode_shown(self, prompt: Prompt, outlook: Outlook | None, embedding: ImageEmbedding) -> _Found:
         """The mask of what the user points at.
@@ -233,16 +243,14 @@ class Tracker:
         self,
         tracks: Sequence[_Track],
         outlooks: dict[int, Outlook],
-        grid: AppearanceGrid,
-        embedding: ImageEmbedding,
-        time_s: float,
+        view: _View,
     ) -> list[ObjectMask]:
         """Find known objects on a new frame; one decoder call for all of them."""
         ahead = [outlooks[track.object_id] for track in tracks]
         masks = []
-        for track, outlook, found in zip(tracks, ahead, self._decode(ahead, embedding), strict=True):
-            self._update(track, outlook, found, grid, time_s)
-            masks.append(_object_mask(track, found, embedding))
+        for track, outlook, found in zip(tracks, ahead, self._decode(ahead, view.embedding), strict=True):
+            self._update(track, outlook, found, view)
+            masks.append(_object_mask(track, found, view))
         return masks
 
     def _decode(self, outlooks: Sequence[Outlook], embedding: ImageEmbedding) -> list[_Found]:
@@ -292,10 +300,9 @@ class Tracker:
         share = settings.decoder_share * inside
         return _Found(share * candidates[CANDIDATES[best]] + (1 - share) * soft_map, guess, agreement)
 
-    def _update(
-        self, track: _Track, outlook: Outlook, found: _Found, grid: AppearanceGrid, time_s: float
-    ) -> None:
+    def _update(self, track: _Track, outlook: Outlook, found: _Found, view: _View) -> None:
         """Remember where the object was and what it looked like, as far as that is sure."""
+        grid, time_s = view.grid, view.time_s
         track.soft = found.soft
         track.state = self._next_state(track, found, time_s)
         as_shown = track.memory.respond_as_shown(grid)
@@ -367,10 +374,8 @@ def _prompt_pair(box_xyxy: NDArray[np.float32], soft_map: SoftMask) -> tuple[Pro
     return with_map, Prompt(1, box_xyxy=box_xyxy)
 
 
-def _object_mask(
-    track: _Track, found: _Found, embedding: ImageEmbedding, exact: BoolMask | None = None
-) -> ObjectMask:
-    mask = to_original(found.soft, embedding) if exact is None else exact
+def _object_mask(track: _Track, found: _Found, view: _View, exact: BoolMask | None = None) -> ObjectMask:
+    mask = view.outliner.to_original(found.soft) if exact is None else exact
     return ObjectMask(
         object_id=track.object_id,
         mask=mask,

@@ -143,7 +143,7 @@ class ImageEmbedding:
     original_hw: tuple[int, int]  # the image as given, px
     resized_hw: tuple[int, int]  # the image inside the model input, before padding, px
     input_hw: tuple[int, int]  # the model input: 16h x 16w px
-    detail: torch.Tensor | None = None  # (1, 192, 2h, 2w) float: finer features, for the tracker
+    detail: torch.Tensor | None = None  # (1, 192, gh, gw) float: finer features, for the tracker
 
     def __post_init__(self) -> None:
         grid = (self.input_hw[0] // 16, self.input_hw[1] // 16)

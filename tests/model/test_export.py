@@ -91,7 +91,7 @@ def test_what_computes_wrongly_is_not_handed_over(
         path.write_text("as if it were a network")
 
     def run(path: Path, inputs: dict[str, Any]) -> list[Any]:
-        return [np.zeros((1, 256, 4, 6), np.float32), np.zeros((1, 192, 8, 12), np.float32)]
+        return [np.zeros((1, 256, 4, 6), np.float32), np.zeros((1, 192, 16, 24), np.float32)]
 
     wrong = dataclasses.replace(FORMATS["onnx"], packages=(), write=write, run=run)
     monkeypatch.setitem(export.FORMATS, "onnx", wrong)

@@ -1,0 +1,158 @@
+"""Outlines drawn by the picture itself: a soft mask on the decoder's coarse grid, brought to full size.
+
+In each small window of the picture the mask is taken for a linear function of colour, so that its outline
+falls on the picture's own edges. The functions are fitted on a coarse grid and applied to fine pixels: He,
+Sun, Tang, "Guided Image Filtering", TPAMI 2013, in the form of He, Sun, "Fast Guided Filter", 2015.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from .motion import SoftMask
+from .soft_masks import LOW_RES_PX, to_original
+from .types import BoolMask, ImageEmbedding, RgbImage
+
+GRID_LONG_SIDE_PX = 128  # of the grid on which the functions are fitted; at least half of the low-res grid's
+WINDOW_LOW_RES_PX = 3.0  # radius of a window, px of the low-res grid: as far off as an outline may be
+RIDGE = 1e-6  # of the covariance of colours in 0..1: a window of one colour keeps the mask's mean
+FINE_LONG_SIDE_PX = 1024  # the functions are applied at this size, and the mask of a larger picture enlarged
+LEAST_IOU = 0.5  # with the mask as it was: edges may move an outline, not deny the object
+TRACE = 0.02  # a soft mask below this is nothing
+
+Floats = NDArray[np.float64]
+Region = tuple[slice, slice]  # rows and columns
+WHOLE: Region = (slice(0, None), slice(0, None))
+Pixels = NDArray[np.float32]  # (h, w, channels)
+
+
+class Outliner:
+    """One frame's colours, prepared once and used for all of its objects.
+
+    Args:
+        image: (H, W, 3) uint8 RGB, the frame.
+        embedding: the same frame encoded; tells how the low-res grid lies on it.
+    """
+
+    def __init__(self, image: RgbImage, embedding: ImageEmbedding) -> None:
+        self._embedding = embedding
+        fine_hw = _at_most(embedding.original_hw, FINE_LONG_SIDE_PX)
+        half_low_res = max(embedding.input_hw) // LOW_RES_PX // 2
+        grid_hw = _at_most(embedding.original_hw, max(GRID_LONG_SIDE_PX, half_low_res))
+        self._fine = _resized(image, fine_hw).astype(np.float32) / np.float32(255)
+        self._grid = _resized(self._fine, grid_hw).astype(np.float64)
+        self._fine_hw, self._grid_hw = fine_hw, grid_hw
+        low_res_y, low_res_x = _ratio(embedding.resized_hw, grid_hw)
+        self._scale = (low_res_y / LOW_RES_PX, low_res_x / LOW_RES_PX)  # low-res px per px of the grid
+        radius = max(1, round(WINDOW_LOW_RES_PX / self._scale[1]))
+        self._window = (2 * radius + 1, 2 * radius + 1)
+        self._mean = self._average(self._grid)
+        self._inverse = _inverse(self._covariance())
+
+    def to_original(self, soft: SoftMask) -> BoolMask:
+        """The mask (H, W) bool of the original image, of a soft mask (4h, 4w) of this frame."""
+        plain = to_original(soft, self._embedding)
+        if not plain.any():
+            return plain
+        mask = np.zeros_like(plain)
+        region, values = self._draw(soft)
+        mask[region] = values > 0.5
+        union = np.count_nonzero(plain | mask)
+        return mask if np.count_nonzero(plain & mask) >= LEAST_IOU * union else plain
+
+    def _draw(self, soft: SoftMask) -> tuple[Region, SoftMask]:
+        """The soft mask at full size where there is any of it: where that is, and the values there."""
+        grid_hw, fine_hw, hw = self._grid_hw, self._fine_hw, self._embedding.original_hw
+        coarse = _zoom(soft, WHOLE, self._scale, (slice(0, grid_hw[0]), slice(0, grid_hw[1])))
+        part = _around(coarse > TRACE, margin=2 * self._window[0])
+        functions = self._fit(coarse[part].astype(np.float64), part)
+        fine = _same_place(part, grid_hw, fine_hw)
+        zoomed = _zoom(functions, part, _ratio(grid_hw, fine_hw), fine)
+        values = np.einsum("hwc,hwc->hw", zoomed[..., :3], self._fine[fine]) + zoomed[..., 3]
+        if fine_hw == hw:
+            return fine, values
+        whole = _same_place(fine, fine_hw, hw)
+        return whole, _zoom(values, fine, _ratio(fine_hw, hw), whole)
+
+    def _fit(self, coarse: Floats, part: tuple[slice, slice]) -> Pixels:
+        """Linear functions of colour (h, w, 4), three slopes and an offset, averaged over windows."""
+        mean = self._average(coarse)
+        joint = self._average(self._grid[part] * coarse[..., None]) - self._mean[part] * mean[..., None]
+        slope = (self._inverse[part] @ joint[..., None])[..., 0]
+        offset = mean - (slope * self._mean[part]).sum(axis=2)
+        return self._average(np.dstack([slope, offset])).astype(np.float32)
+
+    def _covariance(self) -> Floats:
+        """Of the colours in each window: (h, w, 3, 3)."""
+        pairs = [(i, j) for i in range(3) for j in range(3)]
+        grid, mean = self._grid, self._mean
+        moments = [self._average(grid[..., i] * grid[..., j]) - mean[..., i] * mean[..., j] for i, j in pairs]
+        return np.dstack(moments).reshape(*grid.shape[:2], 3, 3)
+
+    def _average(self, values: Floats) -> Floats:
+        """Means over windows of (h, w) or (h, w, channels)."""
+        return np.asarray(cv2.boxFilter(values, -1, self._window), np.float64)
+
+
+def _inverse(covariance: Floats) -> Floats:
+    """Of (h, w, 3, 3) symmetric matrices with RIDGE on the diagonal, by their cofactors."""
+    first, second, third = np.moveaxis(covariance + RIDGE * np.eye(3), 2, 0)
+    cofactors = np.stack([np.cross(second, third), np.cross(third, first), np.cross(first, second)], axis=-1)
+    determinant: Floats = (first * cofactors[..., 0]).sum(axis=-1)
+    return np.asarray(cofactors / determinant[..., None, None], np.float64)
+
+
+def _at_most(hw: tuple[int, int], long_side_px: int) -> tuple[int, int]:
+    scale = min(1.0, long_side_px / max(hw))
+    return max(1, round(hw[0] * scale)), max(1, round(hw[1] * scale))
+
+
+def _resized(image: NDArray[Any], hw: tuple[int, int]) -> NDArray[Any]:
+    return image if image.shape[:2] == hw else cv2.resize(image, hw[::-1], interpolation=cv2.INTER_AREA)
+
+
+def _ratio(a_hw: tuple[int, int], b_hw: tuple[int, int]) -> tuple[float, float]:
+    """Pixels of grid a per pixel of grid b, y then x."""
+    return a_hw[0] / b_hw[0], a_hw[1] / b_hw[1]
+
+
+def _around(is_inside: BoolMask, margin: int) -> Region:
+    """The rows and columns (h, w) of what is inside, and `margin` px more."""
+    sides = (np.flatnonzero(is_inside.any(axis=axis)) for axis in (1, 0))
+    rows, columns = (slice(max(0, int(side[0]) - margin), int(side[-1]) + margin + 1) for side in sides)
+    height, width = is_inside.shape
+    return slice(rows.start, min(height, rows.stop)), slice(columns.start, min(width, columns.stop))
+
+
+def _same_place(region: Region, from_hw: tuple[int, int], to_hw: tuple[int, int]) -> Region:
+    """The pixels of another grid that lie in a region of this one."""
+    scales = (to_hw[0] / from_hw[0], to_hw[1] / from_hw[1])
+    rows, columns = (
+        slice(int(side.start * scale), min(limit, int(np.ceil(side.stop * scale))))
+        for side, scale, limit in zip(region, scales, to_hw, strict=True)
+    )
+    return rows, columns
+
+
+def _zoom(values: Pixels, region: Region, scale: tuple[float, float], target: Region) -> Pixels:
+    """Values of a region of one grid, interpolated at the pixels `target` of another.
+
+    Args:
+        values: (h, w) or (h, w, channels).
+        region: where they lie on their grid.
+        scale: pixels of their grid per pixel of the other, y then x.
+        target: rows and columns of the other grid.
+    """
+    # Pixel centres: pixel x of the other grid lies at (x + 0.5) * scale - 0.5 of theirs.
+    shifts = [
+        (to.start + 0.5) * k - 0.5 - own.start for to, k, own in zip(target, scale, region, strict=True)
+    ]
+    from_target = np.array([[scale[1], 0, shifts[1]], [0, scale[0], shifts[0]]])
+    size = (target[1].stop - target[1].start, target[0].stop - target[0].start)
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    zoomed: Pixels = cv2.warpAffine(values, from_target, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return zoomed
