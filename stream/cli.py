@@ -109,6 +109,11 @@ def _add_run_options(run: argparse.ArgumentParser) -> None:
         action="store_true",
         help="end when a live stream breaks off or is not there, in place of connecting again",
     )
+    run.add_argument(
+        "--no-ladder",
+        action="store_true",
+        help="give a live stream only masks of encoded frames, and drop the other frames",
+    )
     run.add_argument("--json", action="store_true", help="print the summary as one JSON object")
     run.set_defaults(command=_run)
 
@@ -173,6 +178,8 @@ def config_overrides(options: argparse.Namespace) -> dict[str, Any]:
     given = {key: value for key, value in values.items() if value is not None}
     if options.no_reconnect:
         given["reconnect"] = {"enabled": False}
+    if options.no_ladder:
+        given["ladder"] = False
     return {**given, **_model_overrides(options)}
 
 

@@ -99,7 +99,7 @@ def _figures(summary: RunSummary) -> str:
     text = f"{summary.frames} frames, {clock_text(summary.media_s)} of video, at {summary.fps:.1f} frames/s"
     if summary.is_live:  # a file's frames wait in a queue on purpose: their latency says nothing
         latency = f"p50 {summary.latency_p50_ms:.0f} ms, p95 {summary.latency_p95_ms:.0f} ms"
-        text += f"; {summary.dropped} dropped; latency {latency}"
+        text += f", {summary.fresh_fps:.1f} of them encoded; {summary.dropped} dropped; latency {latency}"
     return text
 
 

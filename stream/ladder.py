@@ -24,7 +24,6 @@ from maskstream.model.types import MaskOrigin, ObjectMask, RgbImage
 from .telemetry import Clock
 from .types import Frame, FrameResult
 
-USUAL_RATE = 30  # frames per second, of streams that do not say
 PATIENCE = 1.5  # budgets: a frame that would take longer from its capture on is not worth moving masks for
 NEW_SHARE = 0.25  # of the newest duration in an estimate
 
@@ -158,7 +157,7 @@ class Ladder:
     ) -> None:
         self.counts = LadderCounts()
         self._segmenter, self._worker, self._coast = segmenter, worker, coast
-        self._budget_ns, self._clock, self._guide = budget_ns, clock, guide
+        self.budget_ns, self._clock, self._guide = budget_ns, clock, guide
         self._following, self._moving = Estimate(), Estimate()  # flow to a frame; moving its masks
         self._key: FrameResult | None = None  # the worker's newest result
         self._shown: _Shown | None = None  # on a frame that the worker has not come to
@@ -185,10 +184,10 @@ class Ladder:
     def _is_late(self, frame: Frame) -> bool:
         """Whether moving masks would take so long that frames behind this one were lost."""
         ready_ns = self._clock() + self._following.ns + self._moving.ns
-        return ready_ns > frame.captured_ns + PATIENCE * self._budget_ns
+        return ready_ns > frame.captured_ns + PATIENCE * self.budget_ns
 
     def _best(self, frame: Frame) -> FrameResult:
-        deadline_ns = frame.captured_ns + self._budget_ns - self._moving.ns
+        deadline_ns = frame.captured_ns + self.budget_ns - self._moving.ns
         waits_ns = deadline_ns - self._following.ns
         is_quick = not self._worker.indexes and self._clock() + self._worker.takes_ns <= waits_ns
         if not is_quick:

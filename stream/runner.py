@@ -12,7 +12,7 @@ from maskstream.model.errors import ConfigError, PromptError
 
 from .agenda import Agenda
 from .commands import Command, Show
-from .config import Config, ModelConfig, QueueConfig
+from .config import Config, QueueConfig
 from .pipeline import FILE_PLAN, LIVE_PLAN, Pipeline, QueuePlan
 from .prompts import parse_prompts, schedule_prompts
 from .queues import Overflow
@@ -88,7 +88,7 @@ def prepare(
     with ExitStack() as undo:
         undo.callback(inputs.source.close)
         inputs.source.standby()
-        segmenter = _load_segmenter(config.model, inputs, notify, progress)
+        segmenter = _load_segmenter(config, inputs, notify, progress)
         undo.pop_all()
     tally = Tally()
 
@@ -197,7 +197,7 @@ def _check_sinks(specs: Sequence[str], source: str, masks: Sequence[Path]) -> tu
 
 
 def _load_segmenter(
-    model: ModelConfig,
+    config: Config,
     inputs: Inputs,
     notify: Notify | None,
     progress: Progress | None,
@@ -207,8 +207,10 @@ def _load_segmenter(
     from maskstream.model.tracker import Tracker
     from maskstream.model.weights import resolve
 
+    from .ladder_live import live_ladder
     from .segmenter import Segmenter
 
+    model, info = config.model, inputs.source.info
     device = resolve_device(model.device)
     weights = resolve(model.weights, progress, notify)
     predictor = load_predictor(
@@ -217,7 +219,9 @@ def _load_segmenter(
         model.size,
         engine=model.engine,
         threads=model.threads,
-        original_hw=(inputs.source.info.height_px, inputs.source.info.width_px),
+        original_hw=(info.height_px, info.width_px),
         notify=notify,
     )
+    if info.is_live and config.ladder:
+        return live_ladder(predictor, inputs.agenda, info.frame_rate)
     return Segmenter(predictor, Tracker(predictor), inputs.agenda)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from enum import Enum
 from typing import Any
 
 from maskstream.model.errors import StreamBrokenError
-from maskstream.model.types import TrackState
+from maskstream.model.types import MaskOrigin, TrackState
 
 from .commands import Command
 from .pipeline import PipelineReport
@@ -58,6 +59,7 @@ class RunSummary:
     dropped: int  # by the source's queue
     media_s: float  # media time from the first to the last frame
     fps: float  # throughput
+    fresh_fps: float  # of frames that were encoded, and whose masks reached the results: at once or later
     latency_p50_ms: float  # capture to result
     latency_p95_ms: float
     objects: tuple[ObjectSummary, ...]
@@ -85,6 +87,8 @@ class Tally:
     def __init__(self) -> None:
         self.last_index = -1  # of the last result's frame
         self.media_s = 0.0  # media time from the first result to the last
+        self.encoded = 0  # frames whose encoding is behind the results
+        self._evidence_ns = -math.inf  # when the newest of them was captured
         self._start_s: float | None = None
         self._counts: dict[int, _Count] = {}
         self._lock = threading.Lock()
@@ -95,12 +99,20 @@ class Tally:
             if self._start_s is None:
                 self._start_s = result.frame.time_s
             self.last_index, self.media_s = result.frame.index, result.frame.time_s - self._start_s
+            self._count_evidence(result)
             for found in result.objects:
                 count = self._counts.setdefault(found.object_id, _Count())
                 count.frames += 1
                 count.tracked += found.state is TrackState.TRACKED
                 count.quality_sum += found.quality
                 count.last_state = found.state
+
+    def _count_evidence(self, result: FrameResult) -> None:
+        ages_ms = [found.age_ms for found in result.objects if found.how is not MaskOrigin.REFINED]
+        newest_ns = result.frame.captured_ns - 1e6 * min(ages_ms, default=math.inf)
+        if newest_ns > self._evidence_ns + 1e3:  # ages are rounded
+            self._evidence_ns = newest_ns
+            self.encoded += 1
 
     def objects(self) -> tuple[ObjectSummary, ...]:
         """Every object so far, by id."""
@@ -138,6 +150,7 @@ def summarise(
         dropped=report.dropped,
         media_s=tally.media_s,
         fps=report.segmenter.fps,
+        fresh_fps=report.segmenter.fps * tally.encoded / report.segmented if report.segmented else 0.0,
         latency_p50_ms=report.segmenter.latency_p50_ms,
         latency_p95_ms=report.segmenter.latency_p95_ms,
         objects=tally.objects(),

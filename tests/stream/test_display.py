@@ -66,7 +66,20 @@ def test_a_download_has_a_bar_only_where_someone_looks():
 def summary(is_live, reason="ended after frame 4, at 0:00.4"):
     sinks = (SinkSummary("video=a.mp4", 3, 1),)
     return RunSummary(
-        "clip.mp4", is_live, Ending.COMPLETE, reason, 3, 2, 0.4, 10.0, 41.2, 66.6, OBJECTS, sinks, ("odd",)
+        "clip.mp4",
+        is_live,
+        Ending.COMPLETE,
+        reason,
+        3,
+        2,
+        0.4,
+        10.0,
+        4.0,
+        41.2,
+        66.6,
+        OBJECTS,
+        sinks,
+        ("odd",),
     )
 
 
@@ -83,7 +96,8 @@ def test_the_summary_of_a_file_tells_no_latency_and_that_of_a_stream_does():
     assert "wrote video=a.mp4: 3 frames, 1 dropped because this output is too slow" in text
     assert "note: odd" in text
     assert "66.7%" in text
-    assert "; 2 dropped; latency p50 41 ms, p95 67 ms" in printed(summary_view(summary(is_live=True)))
+    live = "at 10.0 frames/s, 4.0 of them encoded; 2 dropped; latency p50 41 ms, p95 67 ms"
+    assert live in printed(summary_view(summary(is_live=True)))
 
 
 def test_a_reason_that_names_the_source_does_not_have_it_said_twice():

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
 import pytest
 from maskstream.model.errors import SinkError, StreamBrokenError
-from maskstream.model.types import ObjectMask, Prompt, TrackState
+from maskstream.model.types import MaskOrigin, ObjectMask, Prompt, TrackState
 from maskstream.stream.commands import Show
 from maskstream.stream.pipeline import PipelineReport, SinkReport
 from maskstream.stream.summary import Ending, Tally, clock_text, summarise
@@ -44,6 +45,22 @@ def test_a_tally_counts_each_object_from_its_first_frame(tally):
     assert first.mean_quality == pytest.approx(0.5)
     assert (second.object_id, second.frames, second.tracked_share) == (2, 2, 0.5)
     assert second.mean_quality == pytest.approx(0.375)
+
+
+def test_a_tally_counts_the_frames_whose_encoding_is_behind_the_masks():
+    tally = Tally()
+    ages_ms = [0, 40, 80, 40, 80, 0]  # frames 0, 2 and 5 were encoded, 40 ms apart each
+    for index, age_ms in enumerate(ages_ms):
+        plain = result(index, (1, TrackState.TRACKED, 1.0))
+        found = replace(plain.objects[0], age_ms=float(age_ms))
+        tally.add(
+            replace(plain, frame=replace(plain.frame, captured_ns=40_000_000 * index), objects=(found,))
+        )
+    assert tally.encoded == 3
+    shown = replace(plain.objects[0], how=MaskOrigin.REFINED)
+    tally.add(replace(plain, frame=replace(plain.frame, captured_ns=10**9), objects=(shown,)))
+    tally.add(replace(plain, frame=replace(plain.frame, captured_ns=2 * 10**9), objects=()))
+    assert tally.encoded == 3
 
 
 def test_media_time_counts_from_the_first_frame(tally):

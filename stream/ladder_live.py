@@ -1,0 +1,27 @@
+"""The ladder with its thread, for a stream that comes by the clock."""
+
+from __future__ import annotations
+
+import time
+from fractions import Fraction
+
+from maskstream.model.coast import Coaster
+from maskstream.model.guided_motion import GuidedMotion, GuidedTracker
+from maskstream.model.predictor import Predictor
+
+from .agenda import Agenda
+from .ladder import Ladder
+from .ladder_worker import ThreadWorker
+from .segmenter import Segmenter
+
+USUAL_RATE = Fraction(30)  # frames per second, of streams that do not say
+HIGHEST_RATE = Fraction(120)  # some say what cannot be
+
+
+def live_ladder(predictor: Predictor, agenda: Agenda, frame_rate: Fraction | None) -> Ladder:
+    """A ladder for a new stream, which has until the next frame comes to answer one."""
+    motion = GuidedMotion()
+    segmenter = Segmenter(predictor, GuidedTracker(predictor, motion), agenda)
+    budget_ns = round(1e9 / min(frame_rate or USUAL_RATE, HIGHEST_RATE))
+    worker = ThreadWorker(segmenter)
+    return Ladder(segmenter, worker, Coaster(), budget_ns, time.monotonic_ns, motion.guide)
