@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from maskstream.model.geometry import resized_hw_for
 from maskstream.model.metrics import region_iou
 from maskstream.model.outline import Outliner
-from maskstream.model.geometry import resized_hw_for
 from maskstream.model.soft_masks import low_res_of, to_original
 from maskstream.model.types import BoolMask, ImageEmbedding, RgbImage
 
