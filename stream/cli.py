@@ -99,6 +99,7 @@ def _add_run_options(run: argparse.ArgumentParser) -> None:
     run.add_argument("--source", metavar="SOURCE", help="where frames come from")
     run.add_argument("--prompt", action="append", metavar="ID:KIND=VALUE[@TIME]", help="what to track")
     run.add_argument("--sink", action="append", metavar="KIND=TARGET", help="where results go")
+    run.add_argument("--control", metavar="ENDPOINT", help="be steered here: tcp://127.0.0.1:5556; see ctl")
     _add_model_options(run)
     run.add_argument("--max-frames", type=int, metavar="N", help="stop after so many frames")
     run.add_argument(
@@ -172,6 +173,7 @@ def config_overrides(options: argparse.Namespace) -> dict[str, Any]:
         "source": options.source,
         "prompts": options.prompt,
         "sinks": options.sink,
+        "control": options.control,
         "max_frames": options.max_frames,
         "connect_timeout_s": options.connect_timeout,
     }

@@ -91,6 +91,7 @@ class Config(Settings):
     source: str | int | None = None  # file, URL, camera number, folder or glob of pictures, synthetic:
     prompts: tuple[str | PromptConfig, ...] = ()
     sinks: tuple[str | SinkConfig, ...] = ()
+    control: str | None = None  # where the run is steered: tcp://127.0.0.1:5556, see docs/control.md
     source_options: dict[str, str | int | float] = field(
         default_factory=dict
     )  # FFmpeg's, {video_size: 1280x720}

@@ -111,6 +111,7 @@ class Pipeline:
         self._lock = threading.Lock()
         self._errors: list[BaseException] = []
         self._failed_ns: int | None = None
+        self._companions: list[tuple[Callable[[], object], Callable[[], object]]] = []
         self._make_stages()
 
     def _make_stages(self) -> None:
@@ -143,6 +144,13 @@ class Pipeline:
             self._on_result(result)
         return result
 
+    def accompany(self, start: Callable[[], object], close: Callable[[], object]) -> None:
+        """Start something before frames flow, and close it when they have ended and close() is called.
+
+        `close` may be called twice, and where `start` was not.
+        """
+        self._companions.append((start, close))
+
     def start(self) -> None:
         """Open the sinks, then let frames flow. Raises what a sink's open() raises; all else is join()'s."""
         opened: list[Sink] = []
@@ -151,6 +159,8 @@ class Pipeline:
                 opened.append(sink)
                 self._let_watch(sink)
                 sink.open(self.info)
+            for begin, _ in self._companions:
+                begin()
             for stage in reversed(self._stages):
                 stage.start()
         except BaseException as error:  # a Ctrl-C may come when half of the threads run
@@ -164,6 +174,7 @@ class Pipeline:
 
     def _undo_start(self, opened: Sequence[Sink], cause: BaseException) -> None:
         steps: list[Callable[[], object]] = [self.abort, self.wait, *(sink.close for sink in opened)]
+        steps += [close for _, close in self._companions]
         for step in steps:
             try:
                 step()
@@ -235,6 +246,9 @@ class Pipeline:
             self.abort()
             self.wait()
             raise
+        finally:
+            for _, close in self._companions:
+                close()
 
     def __enter__(self) -> Self:
         self.start()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,12 +17,15 @@ from .config import Config, QueueConfig
 from .pipeline import FILE_PLAN, LIVE_PLAN, Pipeline, QueuePlan
 from .prompts import parse_prompts, schedule_prompts
 from .queues import Overflow
+from .spec_options import path, split_options
 from .summary import RunSummary, Tally, summarise
 from .types import Frame, FrameResult, StreamInfo
 
 if TYPE_CHECKING:
     from maskstream.model.weights import Notify, Progress
 
+    from .control_server import ControlServer
+    from .run_controls import RunControls
     from .sinks import Sink
     from .source_base import BaseSource
 
@@ -35,6 +39,7 @@ class Inputs:
     source: BaseSource
     sinks: tuple[Sink, ...]
     agenda: Agenda
+    control: ControlServer | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,6 +50,7 @@ class Run:
     pipeline: Pipeline
     tally: Tally
     inputs: Inputs
+    controls: RunControls
 
     def summary(self, stopped: bool = False) -> RunSummary:
         """What happened; `stopped` says that somebody wanted it to end."""
@@ -54,7 +60,7 @@ class Run:
             self.tally,
             self.pipeline.report(),
             error=self.pipeline.error,
-            stopped=stopped,
+            stopped=stopped or self.controls.was_shut_down,
             schedule=self.inputs.agenda.schedule,
             notes=(*odd, *self.inputs.agenda.refusals),
         )
@@ -94,6 +100,7 @@ def prepare(
 
     def count(result: FrameResult) -> None:
         tally.add(result)
+        controls.saw(result)
         if on_result:
             on_result(result)
 
@@ -106,7 +113,12 @@ def prepare(
         on_result=count,
         sink_names=(*config.sink_specs, *(type(sink).__name__ for sink in extra_sinks)),
     )
-    return Run(info, pipeline, tally, inputs)
+    from .run_controls import RunControls  # not above: see _check_sinks about OpenCV
+
+    controls = RunControls(info, inputs.agenda, pipeline)
+    if inputs.control is not None:
+        pipeline.accompany(partial(inputs.control.open, controls), inputs.control.close)
+    return Run(info, pipeline, tally, inputs, controls)
 
 
 def open_inputs(
@@ -124,7 +136,8 @@ def open_inputs(
     if config.source is None:
         raise ConfigError("no source: give --source FILE, URL or camera number, or `source:` in the YAML")
     parts = parse_prompts(config.prompt_specs)
-    if not parts and not extra_commands and not steered:
+    control = None if config.control is None else _make_control(config.control)
+    if not parts and not extra_commands and not steered and control is None:
         raise PromptError("no prompt: say what to track, for example --prompt 1:box=100,80,300,400")
     sinks = _check_sinks(config.sink_specs, str(config.source), [part.path for part in parts if part.path])
     source = _open_source(config, notify)
@@ -137,7 +150,7 @@ def open_inputs(
     except BaseException:
         source.close()
         raise
-    return Inputs(source, sinks, agenda)
+    return Inputs(source, sinks, agenda, control)
 
 
 def queue_plan(queue: QueueConfig, is_live: bool) -> QueuePlan:
@@ -194,6 +207,15 @@ def _check_sinks(specs: Sequence[str], source: str, masks: Sequence[Path]) -> tu
     for sink in sinks:
         sink.check()
     return sinks
+
+
+def _make_control(spec: str) -> ControlServer:
+    from .control_server import ControlServer
+
+    endpoint, options = split_options("control", spec, {"key": path, "clients": path})
+    control = ControlServer(endpoint, **options)  # type: ignore[arg-type]
+    control.check()
+    return control
 
 
 def _load_segmenter(

@@ -6,12 +6,12 @@ import difflib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
-from urllib.parse import parse_qsl
 
 from maskstream.model.errors import ConfigError
 
 from .mask_sink import MaskSink
 from .preview_sink import PreviewSink
+from .spec_options import Options, all_or_latest, count, path, seconds, split_options, yes_or_no
 from .types import FrameResult, StreamInfo
 from .video_sink import VideoSink
 from .zmq_sink import ZmqSink
@@ -109,77 +109,23 @@ def _advice(kind: str, spec: str) -> str:
     return f"unknown kind {kind!r}, {meant} are {', '.join(_MAKERS)}"
 
 
-Options = dict[str, Callable[[str], object]]
-
-
-def _split_options(kind: str, target: str, known: Options) -> tuple[str, dict[str, object]]:
-    """`TARGET?a=1&b=2` -> TARGET and the options, each read by its reader in `known`."""
-    target, _, query = target.partition("?")
-    options: dict[str, object] = {}
-    for key, text in parse_qsl(query, keep_blank_values=True):
-        if key not in known:
-            near = difflib.get_close_matches(key, known, 1)
-            meant = f", did you mean {near[0]!r}?" if near else f"; known are {', '.join(known)}"
-            raise ConfigError(f"sink {kind}: unknown option {key!r}{meant}")
-        try:
-            options[key] = known[key](text)
-        except ValueError as error:
-            raise ConfigError(f"sink {kind}: {key}={text!r}: {error}") from error
-    return target, options
-
-
-def _yes_or_no(text: str) -> bool:
-    try:
-        return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[text.lower()]
-    except KeyError:
-        raise ValueError("must be 1 or 0") from None
-
-
-def _path(text: str) -> Path:
-    if not text:
-        raise ValueError("must be a path")
-    return Path(text).expanduser()
-
-
-def _all_or_latest(text: str) -> str:
-    if text not in ("all", "latest"):
-        raise ValueError("must be all or latest")
-    return text
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal():
-        raise ValueError("must be a whole number")
-    return int(text)
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 3600:
-        raise ValueError("must be seconds, 0 to 3600")
-    return value
-
-
 def _masks(target: str) -> Sink:
-    folder, options = _split_options("masks", target, {"png": _yes_or_no, "overwrite": _yes_or_no})
+    folder, options = split_options("sink masks", target, {"png": yes_or_no, "overwrite": yes_or_no})
     return MaskSink(Path(folder).expanduser(), **options)  # type: ignore[arg-type]
 
 
 def _zmq(target: str) -> Sink:
     known: Options = {
-        "keep": _all_or_latest,
-        "hwm": _count,
-        "heartbeat_s": _seconds,
-        "subscribers": _count,
-        "wait_s": _seconds,
-        "linger_s": _seconds,
-        "key": _path,
-        "clients": _path,
+        "keep": all_or_latest,
+        "hwm": count,
+        "heartbeat_s": seconds,
+        "subscribers": count,
+        "wait_s": seconds,
+        "linger_s": seconds,
+        "key": path,
+        "clients": path,
     }
-    endpoint, options = _split_options("zmq", target, known)
+    endpoint, options = split_options("sink zmq", target, known)
     return ZmqSink(endpoint, **options)  # type: ignore[arg-type]
 
 

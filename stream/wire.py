@@ -54,11 +54,16 @@ def encode(result: FrameResult, head: Head) -> bytes:
 
 def encode_status(status: Status, head: Head) -> bytes:
     """The message that stands in for frames while none comes."""
+    return pack(_head("status", head) | status_record(status))
+
+
+def status_record(status: Status) -> Record:
+    """A status as plain values."""
     objects = [
         {"id": seen.object_id, "state": seen.state.value, "quality": seen.quality, "box_xyxy": seen.box_xyxy}
         for seen in status.objects
     ]
-    facts = {
+    return {
         "state": status.state.value,
         "since_unix_ns": status.since_unix_ns,
         "paused": status.paused,
@@ -73,7 +78,6 @@ def encode_status(status: Status, head: Head) -> bytes:
         "height_px": status.height_px,
         "is_live": status.is_live,
     }
-    return pack(_head("status", head) | facts)
 
 
 def encode_end(state: SourceState | None, reason: str | None, head: Head) -> bytes:

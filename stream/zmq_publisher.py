@@ -13,8 +13,9 @@ import zmq
 
 from . import wire
 from .keys import Doorman, ServerKeys
-from .records import mask_codes, rounded
+from .records import mask_codes
 from .source_status import SourceState, SourceStatus
+from .stream_status import first_status, with_last, with_source
 from .types import FrameResult, StreamInfo
 from .zmq_endpoint import Endpoint
 
@@ -109,13 +110,13 @@ class Publisher:
         with self._lock:
             self._send(wire.encode(result, self._next_head()))
             self._head = replace(self._head, sequence=self._head.sequence + 1)
-            self._status = _with_last(self._status, result)
+            self._status = with_last(self._status, result)
             self._told = (SourceState.RUNNING, self._told[1])
 
     def send_status(self, source: SourceStatus | None, paused: bool) -> None:
         """Publish how the stream is doing, if that has changed, or if nothing was sent for too long."""
         with self._lock:
-            self._status = _with_source(self._status, source, paused)
+            self._status = with_source(self._status, source, paused)
             now = (self._status.state, paused)
             is_news = now != self._told and (now[0] not in _WITHOUT_WORDS or paused != self._told[1])
             if is_news or time.monotonic() - self._sent_s >= self.settings.heartbeat_s:
@@ -165,48 +166,3 @@ class Heartbeat:
         """No more calls. May be called twice."""
         self._closing.set()
         self._thread.join()
-
-
-def first_status(info: StreamInfo, heartbeat_s: float) -> wire.Status:
-    """Before the first frame."""
-    return wire.Status(
-        state=SourceState.RUNNING,
-        since_unix_ns=None,
-        paused=False,
-        reason=None,
-        heartbeat_s=heartbeat_s,
-        time_base=info.time_base,
-        width_px=info.width_px,
-        height_px=info.height_px,
-        is_live=info.is_live,
-    )
-
-
-def _with_last(status: wire.Status, result: FrameResult) -> wire.Status:
-    frame = result.frame
-    objects = tuple(
-        wire.LastSeen(found.object_id, found.state, rounded(found.quality), tuple(found.box_xyxy.tolist()))
-        for found in result.objects
-    )
-    return replace(
-        status,
-        index=frame.index,
-        pts=frame.pts,
-        time_base=frame.time_base,
-        captured_unix_ns=frame.captured_unix_ns,
-        height_px=frame.hw[0],
-        width_px=frame.hw[1],
-        objects=objects,
-    )
-
-
-def _with_source(status: wire.Status, source: SourceStatus | None, paused: bool) -> wire.Status:
-    if source is None:
-        return replace(status, paused=paused)
-    return replace(
-        status,
-        paused=paused,
-        state=source.state,
-        since_unix_ns=source.since_unix_ns,
-        reason=source.last_error,
-    )

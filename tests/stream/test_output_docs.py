@@ -12,7 +12,7 @@ import pytest
 from maskstream.stream import wire
 from maskstream.stream.mask_sink import MaskSink
 from maskstream.stream.source_status import SourceState
-from maskstream.stream.zmq_publisher import first_status
+from maskstream.stream.stream_status import first_status
 from pycocotools import mask as coco
 
 # pycocotools 2.0.11 has not heard of numpy 2's copy keyword.

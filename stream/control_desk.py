@@ -1,0 +1,176 @@
+"""Takes requests to a run, each once, and has them answered; control_server.py carries the bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections import OrderedDict
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from maskstream.model.errors import MaskstreamError
+
+from .commands import Applied, Command
+from .control_wire import (
+    Request,
+    RequestError,
+    decode_request,
+    effect_record,
+    encode_answer,
+    encode_refusal,
+)
+
+MAX_REMEMBERED = 1024  # requests whose answers are kept in case they are repeated
+
+audit = logging.getLogger("maskstream.control")
+
+Reply = Callable[[bytes], None]  # sends an answer back to where its request came from; any thread
+
+
+class Controls(Protocol):
+    """What can be done to a run. Every method returns at once, and may be called from any thread."""
+
+    @property
+    def picture_hw(self) -> tuple[int, int]:
+        """Height and width of the stream's pictures, px."""
+        ...
+
+    def submit(self, command: Command) -> Future[Applied]:
+        """Have something done to the objects."""
+        ...
+
+    def pause(self) -> None:
+        """Look at no more frames."""
+        ...
+
+    def resume(self) -> None:
+        """Look at frames again."""
+        ...
+
+    def shut_down(self) -> None:
+        """End the run."""
+        ...
+
+    def situation(self) -> dict[str, Any]:
+        """The stream and its objects, plain values."""
+        ...
+
+    def metrics(self) -> dict[str, Any]:
+        """Counts and times so far, plain values."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class _Entry:
+    """A request that changes something."""
+
+    request: Request
+    digest: bytes
+    sender: str
+    reply: Reply  # to whoever asked last
+    answer: bytes | None = None  # None while it is waited for
+
+
+class ControlDesk:
+    """Bytes in, answers out, one line in the log for each request. Works in one thread.
+
+    A request's id stands for it: once it was taken in, the same id with the same content is answered as
+    before, and with other content refused. The last 1024 requests that change something are remembered.
+
+    Args:
+        controls: of the run.
+        call_soon: runs a function in the desk's thread; may be called from any.
+    """
+
+    def __init__(self, controls: Controls, call_soon: Callable[[Callable[[], None]], None]) -> None:
+        self._controls, self._call_soon = controls, call_soon
+        self._entries: OrderedDict[str, _Entry] = OrderedDict()
+
+    def handle(self, data: bytes, sender: str, reply: Reply) -> None:
+        """Take one request; `reply` is called once, now or when the request has taken effect."""
+        try:
+            request = decode_request(data, self._controls.picture_hw)
+        except RequestError as error:
+            audit.warning("%s %s: bad request: %s", sender, error.request_id or "-", error)
+            reply(encode_refusal(error.request_id, str(error)))
+            return
+        if not request.changes:
+            self._tell(request, sender, reply)
+        elif request.request_id in self._entries:
+            self._repeat(self._entries[request.request_id], data, sender, reply)
+        else:
+            self._do(self._remember(_Entry(request, _digest(data), sender, reply)))
+
+    def _tell(self, request: Request, sender: str, reply: Reply) -> None:
+        values = self._controls.situation() if request.verb == "list" else self._controls.metrics()
+        audit.info("%s %s: %s", sender, request.request_id, request.verb)
+        reply(encode_answer(request.request_id, values))
+
+    def _repeat(self, entry: _Entry, data: bytes, sender: str, reply: Reply) -> None:
+        request_id = entry.request.request_id
+        if entry.digest != _digest(data):
+            complaint = f"the id {request_id} was used for another request"
+            audit.warning("%s %s: refused: %s", sender, request_id, complaint)
+            reply(encode_refusal(request_id, complaint))
+            return
+        audit.info("%s %s: repeated", sender, request_id)
+        entry.reply = reply
+        if entry.answer is not None:
+            reply(entry.answer)
+        elif not entry.request.wait:
+            reply(_pending(entry.request))
+
+    def _remember(self, entry: _Entry) -> _Entry:
+        self._entries[entry.request.request_id] = entry
+        while len(self._entries) > MAX_REMEMBERED:
+            self._entries.popitem(last=False)
+        return entry
+
+    def _do(self, entry: _Entry) -> None:
+        request = entry.request
+        if request.command is not None:
+            self._submit(entry, request.command)
+            return
+        if request.verb == "pause":
+            self._controls.pause()
+        elif request.verb == "resume":
+            self._controls.resume()
+        self._finish(entry, request.verb, encode_answer(request.request_id, {}))
+        if request.verb == "shutdown":
+            self._controls.shut_down()
+
+    def _submit(self, entry: _Entry, command: Command) -> None:
+        if not entry.request.wait:
+            entry.reply(_pending(entry.request))
+
+        def done(answer: Future[Applied]) -> None:
+            self._call_soon(lambda: self._settle(entry, command, answer))
+
+        self._controls.submit(command).add_done_callback(done)
+
+    def _settle(self, entry: _Entry, command: Command, done: Future[Applied]) -> None:
+        """The command has taken effect, or never will."""
+        error, request_id = done.exception(), entry.request.request_id
+        if error is None:
+            effect = done.result()
+            text = f"{command.what}, from frame {effect.index} on"
+            self._finish(entry, text, encode_answer(request_id, effect_record(effect)))
+        else:
+            reason = str(error) if isinstance(error, MaskstreamError) else f"the run has failed: {error}"
+            self._finish(entry, f"refused: {command.what}: {reason}", encode_refusal(request_id, reason))
+
+    def _finish(self, entry: _Entry, text: str, answer: bytes) -> None:
+        audit.info("%s %s: %s", entry.sender, entry.request.request_id, text)
+        entry.answer = answer
+        if entry.request.wait:
+            entry.reply(answer)
+
+
+def _pending(request: Request) -> bytes:
+    return encode_answer(request.request_id, {"pending": True})
+
+
+def _digest(data: bytes) -> bytes:
+    return hashlib.sha256(data).digest()
