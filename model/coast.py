@@ -140,6 +140,8 @@ class Coaster:
         gray = small_gray(image)
         before, self._newest = self._newest, gray
         if before is None or before.shape != gray.shape:
+            # DIS keeps buffers of the old size, and reads beyond them when it is given a flow to begin with.
+            self._estimator = flow_estimator()
             self._flow = None
             return Drift(gray, is_broken=True), Drift(gray)
         flow: Flow = self._estimator.calc(gray, before, self._guess())

@@ -113,6 +113,18 @@ def test_a_picture_of_another_size_is_a_cut(scene):
     assert not own.is_broken
 
 
+def test_a_picture_that_grows_and_shrinks_again_and_again():
+    """OpenCV's estimator crashed the whole program when one was used for several sizes."""
+    picture = np.random.default_rng(0).integers(0, 256, (240, 384, 3), np.uint8)
+    coaster = Coaster()
+    for _ in range(10):
+        for size_wh in ((80, 60), (160, 120), (200, 150), (384, 240)):
+            for shift in range(4):
+                moved = cv2.resize(np.roll(picture, 2 * shift, axis=1), size_wh)
+                drift, _ = coaster.step(moved)
+                assert drift.is_broken or shift
+
+
 def test_the_first_frame_has_no_drift_but_its_own(scene):
     step, own = Coaster().step(scene(0))
     assert step.is_broken
