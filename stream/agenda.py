@@ -28,13 +28,18 @@ class Order:
 
     def applied(self, effect: Applied) -> None:
         """It has taken effect."""
-        log.info("frame %d: %s", effect.index, self.command.what)
         self.answer.set_result(effect)
 
     def refused(self, error: BaseException) -> None:
         """It cannot be done, and nothing has changed."""
-        log.warning("refused, %s: %s", self.command.what, error)
         self.answer.set_exception(error)
+
+
+def log_refusal(command: Command, answer: Future[Applied]) -> None:
+    """A warning in the log where nobody else may look at what became of a command."""
+    error = None if answer.cancelled() else answer.exception()
+    if error is not None:
+        log.warning("refused, %s: %s", command.what, error)
 
 
 class Agenda:
@@ -117,6 +122,7 @@ class Agenda:
         def note(answer: Future[Applied]) -> None:
             error = answer.exception()
             if isinstance(error, PromptError):
+                log_refusal(command, answer)
                 self.refusals.append(f"the {command.what} was refused: {error}")
 
         order.answer.add_done_callback(note)

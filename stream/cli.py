@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from maskstream.model.errors import InputError, MaskstreamError
 
+from .cli_ctl_options import CTL_EXAMPLES, add_ctl_options
 from .cli_eval_options import EVAL_EXAMPLES, add_eval_options, eval_request
 from .config import load_config, preset_names
 from .console import EXIT_BROKEN, EXIT_INPUT, EXIT_INTERRUPTED, say, say_error
@@ -68,6 +69,11 @@ def build_parser() -> argparse.ArgumentParser:
     evaluation.set_defaults(command=_eval)
     export = commands.add_parser("export", help="write the networks for programs without PyTorch")
     _add_export_options(export)
+    ctl = commands.add_parser(
+        "ctl", help="steer a run that has --control", epilog=CTL_EXAMPLES, formatter_class=raw
+    )
+    add_ctl_options(ctl, _Parser)
+    ctl.set_defaults(command=_ctl)
     keys = commands.add_parser("keys", help="make a pair of key files, for messages and control")
     keys.add_argument("name", metavar="NAME", help="makes NAME.key, to give away, and NAME.key_secret")
     keys.set_defaults(command=_keys)
@@ -200,6 +206,12 @@ def _weights(options: argparse.Namespace) -> int:
     from .cli_weights import weights_command
 
     return weights_command(options.action, getattr(options, "name", None))
+
+
+def _ctl(options: argparse.Namespace) -> int:
+    from .cli_ctl import ctl_command
+
+    return ctl_command(options)
 
 
 def _keys(options: argparse.Namespace) -> int:

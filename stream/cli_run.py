@@ -11,7 +11,7 @@ from maskstream.model.errors import MaskstreamError
 from rich.console import Console
 
 from .config import Config
-from .console import EXIT_BROKEN, EXIT_OK, paper, say, say_error
+from .console import EXIT_BROKEN, EXIT_OK, log_lines, paper, say, say_error
 from .display import LiveView, download_view, summary_view
 from .pipeline import Pipeline
 from .runner import Run, prepare
@@ -65,6 +65,11 @@ class Interrupts:
 
 def run_command(config: Config, *, as_json: bool) -> int:
     """Run a Config, show how it is getting on, say what happened; the exit code."""
+    with log_lines():
+        return _run(config, as_json)
+
+
+def _run(config: Config, as_json: bool) -> int:
     screen = Console(stderr=True)
     with download_view(screen) as progress:
         run = prepare(config, notify=lambda sentence: say(f"note: {sentence}"), progress=progress)

@@ -93,7 +93,7 @@ class ControlDesk:
         try:
             request = decode_request(data, self._controls.picture_hw)
         except RequestError as error:
-            audit.warning("%s %s: bad request: %s", sender, error.request_id or "-", error)
+            audit.warning("control by %s, %s: bad request: %s", sender, error.request_id or "-", error)
             reply(encode_refusal(error.request_id, str(error)))
             return
         if not request.changes:
@@ -105,17 +105,17 @@ class ControlDesk:
 
     def _tell(self, request: Request, sender: str, reply: Reply) -> None:
         values = self._controls.situation() if request.verb == "list" else self._controls.metrics()
-        audit.info("%s %s: %s", sender, request.request_id, request.verb)
+        audit.info("control by %s, %s: %s", sender, request.request_id, request.verb)
         reply(encode_answer(request.request_id, values))
 
     def _repeat(self, entry: _Entry, data: bytes, sender: str, reply: Reply) -> None:
         request_id = entry.request.request_id
         if entry.digest != _digest(data):
             complaint = f"the id {request_id} was used for another request"
-            audit.warning("%s %s: refused: %s", sender, request_id, complaint)
+            audit.warning("control by %s, %s: refused: %s", sender, request_id, complaint)
             reply(encode_refusal(request_id, complaint))
             return
-        audit.info("%s %s: repeated", sender, request_id)
+        audit.info("control by %s, %s: repeated", sender, request_id)
         entry.reply = reply
         if entry.answer is not None:
             reply(entry.answer)
@@ -162,7 +162,7 @@ class ControlDesk:
             self._finish(entry, f"refused: {command.what}: {reason}", encode_refusal(request_id, reason))
 
     def _finish(self, entry: _Entry, text: str, answer: bytes) -> None:
-        audit.info("%s %s: %s", entry.sender, entry.request.request_id, text)
+        audit.info("control by %s, %s: %s", entry.sender, entry.request.request_id, text)
         entry.answer = answer
         if entry.request.wait:
             entry.reply(answer)

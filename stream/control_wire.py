@@ -234,7 +234,7 @@ class Answer:
     @property
     def effect(self) -> Applied | None:
         """When and on what a command took effect; None where it is yet to."""
-        if "index" not in self.values:
+        if "time_s" not in self.values:
             return None
         fields = Fields(self.values, "answer")
         return Applied(

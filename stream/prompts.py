@@ -127,7 +127,7 @@ def show_command(specs: Sequence[str], picture_hw: tuple[int, int]) -> Show:
     groups = list(_groups(parts))
     if len(groups) != 1 or parts[0].kind in _VERBS:
         raise PromptError(f"{' '.join(map(repr, specs))}: show one object at one time, by box, point or mask")
-    return Show(_fitted(parts, picture_hw), time_s=parts[0].time_s)
+    return Show(_fitted(parts, picture_hw, is_new=False), time_s=parts[0].time_s)
 
 
 def _groups(parts: Sequence[PromptPart]) -> Iterable[list[PromptPart]]:
@@ -148,8 +148,10 @@ def _command(group: Sequence[PromptPart], picture_hw: tuple[int, int]) -> Comman
     return Show(_fitted(group, picture_hw), time_s=first.start_s)
 
 
-def _fitted(group: Sequence[PromptPart], picture_hw: tuple[int, int]) -> Prompt:
+def _fitted(group: Sequence[PromptPart], picture_hw: tuple[int, int], *, is_new: bool = True) -> Prompt:
+    """One prompt of its parts; negative points are enough for an object that is not new."""
     try:
+        _check_joinable(group, is_new)
         prompt = _join(group, picture_hw)
         prompt.check_inside(picture_hw)
     except PromptError as error:
@@ -242,7 +244,6 @@ def _parse_length(text: str) -> Length:
 
 def _join(parts: Sequence[PromptPart], picture_hw: tuple[int, int]) -> Prompt:
     """One prompt of all parts of one object at one time."""
-    _check_joinable(parts)
     kinds = {part.kind: part for part in parts}
     points = [part for part in parts if part.kind in ("point", "negative")]
     box, mask = kinds.get("box"), kinds.get("mask")
@@ -255,7 +256,7 @@ def _join(parts: Sequence[PromptPart], picture_hw: tuple[int, int]) -> Prompt:
     )
 
 
-def _check_joinable(parts: Sequence[PromptPart]) -> None:
+def _check_joinable(parts: Sequence[PromptPart], is_new: bool) -> None:
     kinds = [part.kind for part in parts]
     both = " and ".join(f"'{part.spec}'" for part in parts)
     for kind in ("box", "mask"):
@@ -265,7 +266,7 @@ def _check_joinable(parts: Sequence[PromptPart]) -> None:
             )
     if "mask" in kinds and len(kinds) > 1:
         raise PromptError(f"{both}: a mask already says all about object {parts[0].object_id}: give it alone")
-    if set(kinds) == {"negative"}:
+    if is_new and set(kinds) == {"negative"}:
         raise PromptError(
             f"{both}: object {parts[0].object_id} needs a point or a box beside negative points"
         )

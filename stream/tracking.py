@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
@@ -12,6 +13,7 @@ from typing import Literal, Self
 from maskstream.model.errors import PromptError
 from maskstream.model.types import Prompt
 
+from .agenda import log_refusal
 from .commands import Applied, Command, Remove, Rename, Show
 from .config import Config, ModelConfig
 from .prompts import show_command
@@ -150,7 +152,9 @@ class Session:
 
     def submit(self, command: Command) -> Future[Applied]:
         """Carry out any command of commands.py, now or at its time."""
-        return self._run.inputs.agenda.submit(command)
+        answer = self._run.inputs.agenda.submit(command)
+        answer.add_done_callback(partial(log_refusal, command))
+        return answer
 
 
 def _command(prompt: Prompt | Command) -> Command:

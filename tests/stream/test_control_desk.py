@@ -167,9 +167,9 @@ def test_each_request_is_a_line_in_the_log(talk, frame, caplog):
         talk.ask("c", "dance")
         talk.send(encode_request("a", "remove", {"object": 3}))
     assert [record.getMessage() for record in caplog.records if record.name == "maskstream.control"] == [
-        "127.0.0.1 a: removal of object 3, from frame 5 on",
-        "127.0.0.1 b: list",
-        "127.0.0.1 c: bad request: unknown verb 'dance', known are add, correct, show, remove, rename, "
-        "detections, pause, resume, shutdown, list, metrics",
-        "127.0.0.1 a: repeated",
+        "control by 127.0.0.1, a: removal of object 3, from frame 5 on",
+        "control by 127.0.0.1, b: list",
+        "control by 127.0.0.1, c: bad request: unknown verb 'dance', known are add, correct, show, remove, "
+        "rename, detections, pause, resume, shutdown, list, metrics",
+        "control by 127.0.0.1, a: repeated",
     ]

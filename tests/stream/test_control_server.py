@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import zmq
 from maskstream.model.errors import ConfigError, ControlError
-from maskstream.model.types import ObjectMask, TrackState, box_of_mask
 from maskstream.stream import runner
 from maskstream.stream.commands import Remove
 from maskstream.stream.config import Config
@@ -18,50 +17,15 @@ from maskstream.stream.control_server import ControlServer
 from maskstream.stream.control_wire import MAX_REQUEST_BYTES, encode_request
 from maskstream.stream.keys import ClientKeys, make_keys
 from maskstream.stream.runner import prepare
-from maskstream.stream.segmenter import Segmenter
 from maskstream.stream.summary import Ending
 
 SOON_S = 20.0
 ENDLESS = "synthetic:objects=1,frames=1000000,width=64,height=48,fps=100"
 
 
-class Boxes:
-    """In place of tracker and networks: every object is a box that stays where it was shown."""
-
-    def __init__(self):
-        self.masks = {}
-
-    def encode(self, image):
-        threading.Event().wait(0.002)  # so that a run over nothing does not take all of a busy machine
-        return image
-
-    def step(self, image, embedding, prompts, time_s):
-        for prompt in prompts:
-            mask = np.zeros(image.shape[:2], bool)
-            x0, y0, x1, y1 = prompt.box_xyxy.astype(int) if prompt.box_xyxy is not None else (0, 0, 9, 9)
-            mask[y0:y1, x0:x1] = True
-            self.masks[prompt.object_id] = prompt.mask if prompt.mask is not None else mask
-        return tuple(
-            ObjectMask(i, mask, box_of_mask(mask), 1.0, 1.0, TrackState.TRACKED, 1.0)
-            for i, mask in sorted(self.masks.items())
-        )
-
-    def remove(self, object_id):
-        del self.masks[object_id]
-
-    def rename(self, object_id, new_id):
-        self.masks[new_id] = self.masks.pop(object_id)
-
-
 @pytest.fixture
-def steered(monkeypatch, tmp_path):
+def steered(segment_boxes, tmp_path):
     """A run with a control channel, and a controller."""
-
-    def load(config, inputs, *more):
-        boxes = Boxes()
-        return Segmenter(boxes, boxes, inputs.agenda)
-
-    monkeypatch.setattr(runner, "_load_segmenter", load)
     begun = []
 
     def start(source=ENDLESS, options="", keys=None, **config):
