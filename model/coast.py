@@ -110,6 +110,14 @@ def held(found: ObjectMask, age_ms: float) -> ObjectMask:
     return _aged(replace(found, how=MaskOrigin.HELD), age_ms)
 
 
+def resized(found: ObjectMask, hw: tuple[int, int]) -> ObjectMask:
+    """An object on a picture of another size (h, w) that shows the same; as it is if the size is its own."""
+    if found.mask.shape == hw:
+        return found
+    mask = cv2.resize(found.mask.view(np.uint8), hw[::-1], interpolation=cv2.INTER_NEAREST).view(np.bool_)
+    return replace(found, mask=mask, box_xyxy=box_of_mask(mask))
+
+
 def _aged(found: ObjectMask, age_ms: float) -> ObjectMask:
     """The object with evidence of that age: quality falls, and with it the state."""
     if not found.box_xyxy.any():  # it left the picture, or the scene was cut

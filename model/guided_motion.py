@@ -44,6 +44,7 @@ class GuidedMotion(MotionEstimator):
         drifts = guides[0].drifts if guides else ()
         before, self._before = self._before, gray
         if before is None or before.shape != gray.shape:
+            self._flow = flow_estimator()  # one for several sizes crashes, see coast.py
             return None
         flows = [drift.flow for drift in drifts if drift.origin is before and not drift.is_broken]
         guess = flows[0].copy() if flows and flows[0] is not None else None

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from maskstream.model.coast import Drift, held
+from maskstream.model.coast import Drift, held, resized
 from maskstream.model.guided_motion import Guide
 from maskstream.model.types import MaskOrigin, ObjectMask, RgbImage
 
@@ -183,8 +183,13 @@ class Ladder:
 
     def _is_late(self, frame: Frame) -> bool:
         """Whether moving masks would take so long that frames behind this one were lost."""
+        if self._is_after_break(frame):
+            return False  # masks from before the break are nothing to hold on to
         ready_ns = self._clock() + self._following.ns + self._moving.ns
         return ready_ns > frame.captured_ns + PATIENCE * self.budget_ns
+
+    def _is_after_break(self, frame: Frame) -> bool:
+        return self._answer is not None and self._answer.frame.stretch != frame.stretch
 
     def _best(self, frame: Frame) -> FrameResult:
         deadline_ns = frame.captured_ns + self.budget_ns - self._moving.ns
@@ -224,7 +229,7 @@ class Ladder:
     def _follow(self, frame: Frame) -> None:
         """Bring the drifts up to this frame."""
         started_ns = self._clock()
-        step, own = self._coast.step(frame.image)
+        step, own = self._step(frame)
         wanted = self._worker.indexes.union(
             known.frame.index for known in (self._key, self._shown) if known is not None
         )
@@ -234,6 +239,13 @@ class Ladder:
         self._drifts = {**drifts, frame.index: own}
         self._guide(tuple(self._guides.values()))
         self._following.add(self._clock() - started_ns)
+
+    def _step(self, frame: Frame) -> tuple[Drift, Drift]:
+        """The frame's drift to the one before, and its own; in a break nobody saw how things moved."""
+        if not self._is_after_break(frame):
+            return self._coast.step(frame.image)
+        own = self._coast.restart(frame.image)
+        return Drift(own.origin, is_broken=True), own
 
     def _fresh(self, frame: Frame) -> FrameResult:
         assert self._key is not None
@@ -258,7 +270,7 @@ class Ladder:
         objects: Sequence[ObjectMask] = known.objects
         if known.frame is not frame:
             drift, age_ms = self._drifts[known.frame.index], _ms_between(known.frame, frame)
-            objects = self._coast.carry(objects, drift, age_ms)
+            objects = [resized(found, frame.hw) for found in self._coast.carry(objects, drift, age_ms)]
         return {found.object_id: found for found in objects}
 
     def _held(self, frame: Frame) -> FrameResult:
@@ -267,7 +279,7 @@ class Ladder:
         if last is None:
             return FrameResult(frame, (), 0, 0.0, 0.0, now_ns)
         later_ms = _ms_between(last.frame, frame)
-        objects = tuple(held(found, found.age_ms + later_ms) for found in last.objects)
+        objects = tuple(resized(held(found, found.age_ms + later_ms), frame.hw) for found in last.objects)
         return FrameResult(frame, objects, 0, 0.0, 0.0, now_ns)
 
 

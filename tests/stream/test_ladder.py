@@ -213,6 +213,31 @@ def test_frames_lost_before_the_ladder_do_not_disturb_it():
     assert all(one is not None for one in found[3:])
 
 
+def test_masks_are_as_large_as_their_frames_when_the_stream_changes_its_size():
+    stream = Stream(encode_ms=110)
+    stream.run(*range(8))
+    frame = frame_of(8)
+    large = replace(frame, image=np.zeros((2 * HW[0], 2 * HW[1], 3), np.uint8))
+    stream.clock.pass_until(large.captured_ns)
+    for late_ms in (0, 500):  # moved, and held
+        stream.clock.pass_ms(late_ms)
+        (found,) = stream.ladder(large).objects
+        assert found.mask.shape == large.hw
+        assert found.mask.sum() == 4 * HW[0]
+        assert found.how == (HELD if late_ms else WARPED)
+
+
+@pytest.mark.parametrize("late_ms", [0, 500])  # also where there is no time to move anything
+def test_nothing_is_carried_over_a_break_of_the_stream(late_ms):
+    stream = Stream(encode_ms=110)
+    assert the(stream.run(*range(8)))[-1].mask.any()
+    frame = replace(frame_of(80), stretch=1)
+    stream.clock.pass_until(frame.captured_ns + ms(late_ms))
+    (found,) = stream.ladder(frame).objects
+    assert not found.mask.any()
+    assert found.state is TrackState.OCCLUDED
+
+
 def test_counts():
     stream = Stream(encode_ms=110)
     stream.run(*range(12))
