@@ -111,7 +111,7 @@ class Pipeline:
         self._lock = threading.Lock()
         self._errors: list[BaseException] = []
         self._failed_ns: int | None = None
-        self._companions: list[tuple[Callable[[], object], Callable[[], object]]] = []
+        self._companions: list[tuple[Callable[[], object] | None, Callable[[], object]]] = []
         self._make_stages()
 
     def _make_stages(self) -> None:
@@ -144,10 +144,10 @@ class Pipeline:
             self._on_result(result)
         return result
 
-    def accompany(self, start: Callable[[], object], close: Callable[[], object]) -> None:
+    def accompany(self, start: Callable[[], object] | None, close: Callable[[], object]) -> None:
         """Start something before frames flow, and close it when they have ended and close() is called.
 
-        `close` may be called twice, and where `start` was not.
+        `close` may be called twice, and where `start` was not; `start` may be None.
         """
         self._companions.append((start, close))
 
@@ -160,7 +160,8 @@ class Pipeline:
                 self._let_watch(sink)
                 sink.open(self.info)
             for begin, _ in self._companions:
-                begin()
+                if begin is not None:
+                    begin()
             for stage in reversed(self._stages):
                 stage.start()
         except BaseException as error:  # a Ctrl-C may come when half of the threads run

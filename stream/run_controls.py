@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 from concurrent.futures import Future
 from enum import Enum
 from typing import Any
@@ -28,10 +29,20 @@ class RunControls:
         self._info, self._agenda, self._pipeline = info, agenda, pipeline
         self._status = first_status(info, 0.0)  # replaced as a whole, so that every thread sees one moment
         self.was_shut_down = False
+        self._lock = threading.Lock()
+        self._carried_out: list[tuple[Applied, Future[Applied]]] = []  # on frames that saw() is yet to see
+        self._is_over = False
 
     def saw(self, result: FrameResult) -> None:
         """Take note of a result; called in the segmenter's thread."""
         self._status = with_last(self._status, result)
+        self._answer()
+
+    def close(self) -> None:
+        """No more results come. May be called twice."""
+        self._agenda.close()
+        self._is_over = True
+        self._answer()
 
     @property
     def picture_hw(self) -> tuple[int, int]:
@@ -39,8 +50,29 @@ class RunControls:
         return self._status.height_px, self._status.width_px
 
     def submit(self, command: Command) -> Future[Applied]:
-        """Have something done to the objects."""
-        return self._agenda.submit(command)
+        """Have something done to the objects; once that is answered, situation() tells of it too."""
+        answer: Future[Applied] = Future()
+
+        def carried_out(done: Future[Applied]) -> None:
+            error = done.exception()
+            if error is not None:
+                answer.set_exception(error)
+                return
+            with self._lock:
+                self._carried_out.append((done.result(), answer))
+            self._answer()
+
+        self._agenda.submit(command).add_done_callback(carried_out)
+        return answer
+
+    def _answer(self) -> None:
+        """Answer what has been seen."""
+        last = -1 if self._status.index is None else self._status.index
+        with self._lock:
+            seen = [one for one in self._carried_out if self._is_over or one[0].index <= last]
+            self._carried_out = [one for one in self._carried_out if one not in seen]
+        for effect, answer in seen:
+            answer.set_result(effect)
 
     def pause(self) -> None:
         """Look at no more frames."""

@@ -116,6 +116,7 @@ def prepare(
     from .run_controls import RunControls  # not above: see _check_sinks about OpenCV
 
     controls = RunControls(info, inputs.agenda, pipeline)
+    pipeline.accompany(None, controls.close)
     if inputs.control is not None:
         pipeline.accompany(partial(inputs.control.open, controls), inputs.control.close)
     return Run(info, pipeline, tally, inputs, controls)

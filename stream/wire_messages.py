@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -65,6 +66,16 @@ class FrameMessage(Head):
     encode_ms: float | None
     track_ms: float | None
     objects: tuple[ObjectMessage, ...]
+
+    @property
+    def time_s(self) -> float:
+        """Media time in seconds."""
+        return float(self.pts * self.time_base)
+
+    @property
+    def age_s(self) -> float:
+        """Since it was captured, in s; between machines as good as their clocks agree."""
+        return (time.time_ns() - self.captured_unix_ns) / 1e9
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,6 +64,8 @@ class Boxes:
 
     def step(self, image, embedding, prompts, time_s):
         for prompt in prompts:
+            if prompt.box_xyxy is None and prompt.mask is None and prompt.object_id in self.masks:
+                continue
             mask = np.zeros(image.shape[:2], bool)
             x0, y0, x1, y1 = prompt.box_xyxy.astype(int) if prompt.box_xyxy is not None else (0, 0, 9, 9)
             mask[y0:y1, x0:x1] = True

@@ -8,8 +8,8 @@ from maskstream.model.errors import StreamBrokenError
 from maskstream.stream import wire
 from maskstream.stream.client import Subscriber
 from maskstream.stream.source_status import SourceState
-from maskstream.stream.wire_fields import pack
 from maskstream.stream.stream_status import first_status
+from maskstream.stream.wire_fields import pack
 from maskstream.stream.zmq_sink import ZmqSink
 
 SOON_S = 20.0

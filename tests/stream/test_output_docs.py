@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from pathlib import Path
 
 import msgpack
@@ -13,6 +14,7 @@ from maskstream.stream import wire
 from maskstream.stream.mask_sink import MaskSink
 from maskstream.stream.source_status import SourceState
 from maskstream.stream.stream_status import first_status
+from maskstream.stream.zmq_sink import ZmqSink
 from pycocotools import mask as coco
 
 # pycocotools 2.0.11 has not heard of numpy 2's copy keyword.
@@ -44,6 +46,27 @@ def test_the_decoder_in_the_text_decodes():
     runs = space["runs"](counts)
     decoded = np.repeat(np.arange(len(runs)) % 2, runs).reshape(50, 40).T
     np.testing.assert_array_equal(decoded, mask)
+
+
+def test_the_consumer_in_the_text_consumes(make_info, make_result, capsys):
+    space = {}
+    for block in blocks("wire.md", "python"):
+        exec(block, space)
+    sink = ZmqSink("tcp://127.0.0.1:*", wait_s=20)
+    opening = threading.Thread(target=sink.open, args=(make_info(),))
+    opening.start()
+    while sink.endpoint.endswith("*"):
+        pass
+    lost = []
+    listening = threading.Thread(target=lambda: lost.append(space["listen"](sink.endpoint)))
+    listening.start()
+    opening.join()
+    sink.write(make_result(3))
+    sink.close()
+    listening.join(20)
+    assert lost == [0]
+    area = make_result(3).objects[0].area_px
+    assert f"3 1 tracked {area} px" in capsys.readouterr().out.splitlines()
 
 
 def test_every_key_of_a_message_is_described(make_info, make_result):
