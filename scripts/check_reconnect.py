@@ -2,7 +2,7 @@
 
 The camera is GStreamer's RTSP server; `maskstream run` watches it, and a subscriber takes the messages. Each
 round the server is killed, stays away for a random time and is started again. Printed is the time from when
-it listens to when the first masks of a picture taken after that have arrived here.
+it listens to when the first masks of all objects, on a picture taken after that, have arrived here.
 """
 
 import argparse
@@ -87,7 +87,7 @@ def watch(url: str, endpoint: str, options: argparse.Namespace) -> subprocess.Po
     command = [str(Path(sys.executable).with_name("maskstream")), "run", "--source", url, "--json"]
     command += [part for prompt in PROMPTS for part in ("--prompt", prompt)]
     command += ["--size", str(options.size), "--engine", options.engine, "--sink", f"zmq={endpoint}"]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
 
 def wait_for_flow(masks: Subscriber, timeout_s: float) -> None:
@@ -127,13 +127,18 @@ def received(masks: Subscriber, seconds: float) -> list[FrameMessage]:
 
 
 def first_after(masks: Subscriber, unix_ns: int) -> FrameMessage | None:
-    """The first message whose picture was taken after that moment; None if none comes."""
+    """The first message with masks of all objects, on a picture taken after that moment; None: none came."""
     until_s = time.monotonic() + HANG_S
     while (left_s := until_s - time.monotonic()) > 0:
         message = masks.receive(left_s)
-        if message is not None and message.captured_unix_ns > unix_ns:
+        if message is not None and message.captured_unix_ns > unix_ns and has_all_masks(message):
             return message
     return None
+
+
+def has_all_masks(message: FrameMessage) -> bool:
+    """Whether every object is seen."""
+    return len(message.objects) == len(PROMPTS) and all(found.area_px for found in message.objects)
 
 
 def show(number: int, result: Round) -> None:
