@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 GOOD_IOU = 0.75
-GROUP_SIZE = 25  # masks: a rate from fewer says little
-MOST_GROUPS = 40
+GROUP_SIZE = 100  # masks: neighbouring frames are alike, so that a rate from fewer says little
+MOST_GROUPS = 8
 SLOPE = 1e-3  # of the table where the rate of good masks does not change
 BINS = 10
 
@@ -41,8 +41,12 @@ class QualityTable:
                 raise ValueError(f"{name} knots must rise within 0..1, got {knots}")
 
 
-# What the tracker's masks go through, and what `maskstream eval` takes back before it fits a new one.
-SHIPPED = QualityTable(raw=(0.0, 1.0), quality=(0.0, 1.0))
+# What the tracker's masks go through, and what `maskstream eval` takes back before it fits a new one. Fitted on
+# 4,056 masks of 21 sequences of DAVIS-2016's train list: 1024 px from a mask and from a box, 512 px from a mask.
+SHIPPED = QualityTable(
+    raw=(0.0, 0.452, 0.611, 0.673, 0.745, 0.825, 0.899, 1.0),
+    quality=(0.0, 0.304, 0.627, 0.792, 0.888, 0.890, 0.999, 1.0),
+)
 
 
 def apply_table(raw: float, table: QualityTable) -> float:

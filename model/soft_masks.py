@@ -13,6 +13,7 @@ from .motion import SoftMask
 from .types import BoolMask, ImageEmbedding, Prompt
 
 LOW_RES_PX = 4  # one low-res pixel covers 4x4 px of the model input
+PROMPTED_LOGIT = 6.0  # a sure map as mask logits
 LESSER_PART = 0.2  # of the largest part's area: smaller parts are noise and do not widen the box
 
 
@@ -27,10 +28,22 @@ def soft_iou(a: SoftMask, b: SoftMask) -> float:
     return float(np.minimum(a, b).sum() / max(float(np.maximum(a, b).sum()), 1e-6))
 
 
+def logits_of_soft(soft: SoftMask) -> NDArray[np.float32]:
+    """A soft mask (4h, 4w) as mask logits (1, 4h, 4w) for a prompt."""
+    logits: NDArray[np.float32] = ((2 * soft - 1) * PROMPTED_LOGIT)[None]
+    return logits
+
+
 def stability_of(soft: SoftMask) -> float:
     """IoU of the mask with its logit threshold moved one up and one down (SAM's stability score)."""
     strict, lenient = np.count_nonzero(soft > 1 / (1 + np.exp(-1))), np.count_nonzero(soft > 1 / (1 + np.e))
     return strict / lenient if lenient else 0.0
+
+
+def certainty_of(soft: SoftMask) -> float:
+    """How clear a soft mask is inside, 0..1: the mean of 2p - 1 where p > 0.5; 0 for an empty one."""
+    inside = soft[soft > 0.5]
+    return float((2 * inside - 1).mean()) if inside.size else 0.0
 
 
 def cell_means(soft: SoftMask, grid_hw: tuple[int, int]) -> Tensor:

@@ -10,7 +10,7 @@ each part is worth.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -18,24 +18,25 @@ from numpy.typing import NDArray
 
 from .appearance import AppearanceGrid, AppearanceMemory, gather_evidence
 from .errors import PromptError
+from .first_mask import first_mask
 from .motion import Motion, MotionEstimator, SoftMask
 from .outline import Outliner
 from .outlook import Outlook, OutlookSettings, background_of, look_ahead, search
 from .predictor import Predictor
 from .quality import SHIPPED, apply_table
 from .soft_masks import (
-    LOW_RES_PX,
     box_in_low_res,
-    box_iou,
     box_of_soft,
     cell_means,
+    certainty_of,
     inside_box,
-    low_res_of,
+    logits_of_soft,
     resize_soft,
     soft_iou,
     stability_of,
 )
 from .types import BoolMask, ImageEmbedding, ObjectMask, Prompt, RgbImage, TrackState, box_of_mask
+from .view import View
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,6 @@ class TrackerSettings:
 # The single mask and the three candidates from box + mask logits, and the single mask from the box alone,
 # which the logits' own errors cannot sway.
 CANDIDATES = ((0, 0), (0, 1), (0, 2), (0, 3), (1, 0))
-PROMPTED_LOGIT = 6.0  # a sure map as mask logits
 DOUBT_GAIN = 10.0  # anchor response to the chance that a cell left out is the object after all
 
 
@@ -75,22 +75,6 @@ class _Track:
     background: SoftMask  # (4h, 4w), 1 where the picture is known to be something else
     state: TrackState
     seen_s: float  # media time when it was last seen
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _View:
-    """One frame, prepared once for all objects."""
-
-    embedding: ImageEmbedding
-    grid: AppearanceGrid
-    outliner: Outliner
-    time_s: float
-
-    @property
-    def low_res_hw(self) -> tuple[int, int]:
-        """Size (4h, 4w) of soft masks."""
-        height, width = self.embedding.input_hw
-        return height // LOW_RES_PX, width // LOW_RES_PX
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -108,7 +92,7 @@ class _Found:
     @property
     def quality(self) -> float:
         """The chance that the mask is good (IoU of at least 0.75); 0 for an empty one."""
-        raw = min(1.0, max(0.0, self.predicted_iou * self.agreement))
+        raw = certainty_of(self.soft) * self.agreement
         return apply_table(raw, SHIPPED) if self.is_seen else 0.0
 
 
@@ -181,7 +165,7 @@ class Tracker:
         """
         _check_prompts(prompts, embedding.original_hw)
         motion = self._motion.step(image)
-        view = _View(embedding, AppearanceGrid.of(embedding), Outliner(image, embedding), time_s)
+        view = View(embedding, AppearanceGrid.of(embedding), Outliner(image, embedding), time_s)
         shown = {prompt.object_id: prompt for prompt in prompts}
         known = [self._tracks[object_id] for object_id in self.object_ids]
         outlooks = {track.object_id: self._look_ahead(track, view, motion) for track in known}
@@ -191,7 +175,7 @@ class Tracker:
             masks.append(self._show(prompt, outlooks.get(prompt.object_id), view))
         return tuple(sorted(masks, key=lambda mask: mask.object_id))
 
-    def _look_ahead(self, track: _Track, view: _View, motion: Motion | None) -> Outlook:
+    def _look_ahead(self, track: _Track, view: View, motion: Motion | None) -> Outlook:
         """Near where it was; over the whole picture if that is unknown or holds nothing."""
         settings = self._settings.outlook
         if motion is not None and not motion.is_cut and (track.soft > 0.5).any():
@@ -200,13 +184,13 @@ class Tracker:
                 return near
         return search(track.memory, view.grid, view.low_res_hw, settings)
 
-    def _show(self, prompt: Prompt, outlook: Outlook | None, view: _View) -> ObjectMask:
+    def _show(self, prompt: Prompt, outlook: Outlook | None, view: View) -> ObjectMask:
         """Begin or correct a track where the user points."""
-        if prompt.mask is not None:
-            found = _Found(low_res_of(prompt.mask, view.embedding), predicted_iou=1.0, agreement=1.0)
-        else:
-            found = self._decode_shown(prompt, outlook, view.embedding)
-        anchor = gather_evidence(view.grid, cell_means(found.soft, view.grid.grid_hw))
+        expected = None if outlook is None else outlook.soft_map
+        first = first_mask(prompt, expected, view, self._predictor)
+        found = _Found(first.soft, first.predicted_iou, agreement=1.0)
+        share = cell_means(found.soft, view.grid.grid_hw)
+        anchor = gather_evidence(view.grid, share)
         track = self._tracks.get(prompt.object_id)
         if track is None:
             memory = AppearanceMemory(anchor, self._settings.learning_rate, self._settings.anchor_weight)
@@ -223,27 +207,11 @@ class Tracker:
         )
         return _object_mask(self._tracks[prompt.object_id], found, view, prompt.mask)
 
-    def _decode_shown(self, prompt: Prompt, outlook: Outlook | None, embedding: ImageEmbedding) -> _Found:
-        """The mask of what the user points at.
-
-        Clicks on a known object correct the mask it would have had. On a new one the prompt may be ambiguous
-        (a wheel or its car?): of a box's candidates the one that fills it best is taken, of a lone click's
-        the one the decoder trusts most.
-        """
-        box = None if outlook is None else box_of_soft(outlook.soft_map, embedding)
-        if outlook is not None and box is not None and prompt.box_xyxy is None:
-            prompt = _correction(prompt, box, outlook.soft_map)
-        prediction = self._predictor.decode_all(embedding, [prompt])
-        candidates = torch.sigmoid(prediction.low_res_logits[0]).cpu().numpy()
-        predicted_iou = prediction.predicted_iou[0].cpu().numpy()
-        best = _best_shown(prompt, candidates, predicted_iou, embedding)
-        return _Found(candidates[best], float(predicted_iou[best]), agreement=1.0)
-
     def _follow(
         self,
         tracks: Sequence[_Track],
         outlooks: dict[int, Outlook],
-        view: _View,
+        view: View,
     ) -> list[ObjectMask]:
         """Find known objects on a new frame; one decoder call for all of them."""
         ahead = [outlooks[track.object_id] for track in tracks]
@@ -300,7 +268,7 @@ class Tracker:
         share = settings.decoder_share * inside
         return _Found(share * candidates[CANDIDATES[best]] + (1 - share) * soft_map, guess, agreement)
 
-    def _update(self, track: _Track, outlook: Outlook, found: _Found, view: _View) -> None:
+    def _update(self, track: _Track, outlook: Outlook, found: _Found, view: View) -> None:
         """Remember where the object was and what it looked like, as far as that is sure."""
         grid, time_s = view.grid, view.time_s
         track.soft = found.soft
@@ -339,42 +307,12 @@ def _check_prompts(prompts: Sequence[Prompt], original_hw: tuple[int, int]) -> N
         prompt.check_inside(original_hw)
 
 
-def _best_shown(
-    prompt: Prompt,
-    candidates: NDArray[np.float32],
-    predicted_iou: NDArray[np.float32],
-    embedding: ImageEmbedding,
-) -> int:
-    """Which of (4, 4h, 4w) candidates the prompt means: see `Tracker._decode_shown`."""
-    if prompt.box_xyxy is not None:
-        boxes = [box_of_soft(soft, embedding) for soft in candidates]
-        fits = [0.0 if box is None else box_iou(box, prompt.box_xyxy) for box in boxes]
-        return int(np.argmax(predicted_iou + fits))
-    if len(prompt.points_xy) == 1:
-        return 1 + int(np.argmax(predicted_iou[1:]))
-    return 0  # several points leave little doubt: SAM's single mask
-
-
-def _logits_of(soft_map: SoftMask) -> NDArray[np.float32]:
-    """A map (4h, 4w), 0..1, as mask logits (1, 4h, 4w)."""
-    logits: NDArray[np.float32] = ((2 * soft_map - 1) * PROMPTED_LOGIT)[None]
-    return logits
-
-
-def _correction(prompt: Prompt, box_xyxy: NDArray[np.float32], soft_map: SoftMask) -> Prompt:
-    """Clicks on a known object with the mask it would have had, and its box grown to hold what they add."""
-    added = prompt.points_xy[prompt.point_labels == 1]
-    corners = np.concatenate([box_xyxy.reshape(2, 2), added])
-    box = np.concatenate([corners.min(axis=0), corners.max(axis=0)])
-    return replace(prompt, box_xyxy=box, low_res_logits=_logits_of(soft_map))
-
-
 def _prompt_pair(box_xyxy: NDArray[np.float32], soft_map: SoftMask) -> tuple[Prompt, Prompt]:
-    with_map = Prompt(1, box_xyxy=box_xyxy, low_res_logits=_logits_of(soft_map))
+    with_map = Prompt(1, box_xyxy=box_xyxy, low_res_logits=logits_of_soft(soft_map))
     return with_map, Prompt(1, box_xyxy=box_xyxy)
 
 
-def _object_mask(track: _Track, found: _Found, view: _View, exact: BoolMask | None = None) -> ObjectMask:
+def _object_mask(track: _Track, found: _Found, view: View, exact: BoolMask | None = None) -> ObjectMask:
     mask = view.outliner.to_original(found.soft) if exact is None else exact
     return ObjectMask(
         object_id=track.object_id,
