@@ -113,6 +113,7 @@ class Applied:
     pts: int
     time_s: float  # media time after the stream's first frame
     object_ids: tuple[int, ...]  # of Detections: one for each box
+    captured_ns: int = 0  # the frame's, monotonic
 
 
 def check_schedule(schedule: Sequence[Command]) -> None:

@@ -5,15 +5,28 @@ from __future__ import annotations
 import dataclasses
 import threading
 from concurrent.futures import Future
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 from .agenda import Agenda
-from .commands import Applied, Command
+from .commands import Applied, Command, Remove
 from .pipeline import Pipeline
 from .stream_status import first_status, with_last, with_source
 from .types import FrameResult, StreamInfo
 from .wire import status_record
+
+_ROUNDING_NS = 1e5  # ages are in ms
+_LONG_NS = 5e9  # by then every result rests on a later frame, even if another command left nothing to see
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _CarriedOut:
+    """A command that was carried out, and who waits to hear of it."""
+
+    command: Command
+    effect: Applied
+    answer: Future[Applied]
 
 
 class RunControls:
@@ -30,19 +43,25 @@ class RunControls:
         self._status = first_status(info, 0.0)  # replaced as a whole, so that every thread sees one moment
         self.was_shut_down = False
         self._lock = threading.Lock()
-        self._carried_out: list[tuple[Applied, Future[Applied]]] = []  # on frames that saw() is yet to see
+        self._carried_out: list[_CarriedOut] = []  # and not seen in a result
         self._is_over = False
 
     def saw(self, result: FrameResult) -> None:
-        """Take note of a result; called in the segmenter's thread."""
+        """Take note of a result; called in the pipeline's thread for it."""
         self._status = with_last(self._status, result)
-        self._answer()
+        with self._lock:
+            seen = [one for one in self._carried_out if _shows(result, one)]
+            self._carried_out = [one for one in self._carried_out if one not in seen]
+        for one in seen:
+            one.answer.set_result(_moved(one.effect, result))
 
     def close(self) -> None:
         """No more results come. May be called twice."""
         self._agenda.close()
-        self._is_over = True
-        self._answer()
+        with self._lock:
+            self._is_over, rest, self._carried_out = True, self._carried_out, []
+        for one in rest:
+            one.answer.set_result(one.effect)
 
     @property
     def picture_hw(self) -> tuple[int, int]:
@@ -50,7 +69,11 @@ class RunControls:
         return self._status.height_px, self._status.width_px
 
     def submit(self, command: Command) -> Future[Applied]:
-        """Have something done to the objects; once that is answered, situation() tells of it too."""
+        """Have something done to the objects; answered with the first result that shows it.
+
+        Where the deadline ladder answers frames before they are encoded, that is a later frame than the one
+        on which it was carried out.
+        """
         answer: Future[Applied] = Future()
 
         def carried_out(done: Future[Applied]) -> None:
@@ -59,20 +82,13 @@ class RunControls:
                 answer.set_exception(error)
                 return
             with self._lock:
-                self._carried_out.append((done.result(), answer))
-            self._answer()
+                if not self._is_over:
+                    self._carried_out.append(_CarriedOut(command, done.result(), answer))
+                    return
+            answer.set_result(done.result())
 
         self._agenda.submit(command).add_done_callback(carried_out)
         return answer
-
-    def _answer(self) -> None:
-        """Answer what has been seen."""
-        last = -1 if self._status.index is None else self._status.index
-        with self._lock:
-            seen = [one for one in self._carried_out if self._is_over or one[0].index <= last]
-            self._carried_out = [one for one in self._carried_out if one not in seen]
-        for effect, answer in seen:
-            answer.set_result(effect)
 
     def pause(self) -> None:
         """Look at no more frames."""
@@ -101,6 +117,31 @@ class RunControls:
             "pipeline": _plain(dataclasses.asdict(self._pipeline.report())),
             "source": None if source is None else _plain(dataclasses.asdict(source)),
         }
+
+
+def _shows(result: FrameResult, one: _CarriedOut) -> bool:
+    """Whether a result rests on the frame on which a command was carried out, or on a later one."""
+    effect, frame = one.effect, result.frame
+    if frame.index < effect.index:
+        return False
+    evidence_ns = [frame.captured_ns - found.age_ms * 1e6 for found in result.objects]
+    if any(time_ns > effect.captured_ns - _ROUNDING_NS for time_ns in evidence_ns):
+        return True
+    is_bare = isinstance(one.command, Remove) and not result.objects
+    return is_bare or frame.captured_ns - effect.captured_ns > _LONG_NS
+
+
+def _moved(effect: Applied, result: FrameResult) -> Applied:
+    """The effect, on the frame of a result."""
+    frame = result.frame
+    later_s = float((frame.pts - effect.pts) * frame.time_base)
+    return dataclasses.replace(
+        effect,
+        index=frame.index,
+        pts=frame.pts,
+        time_s=effect.time_s + later_s,
+        captured_ns=frame.captured_ns,
+    )
 
 
 def _plain(value: Any) -> Any:

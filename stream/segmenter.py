@@ -48,7 +48,8 @@ class Segmenter:
                     order.refused(error)
             raise
         for order, object_ids in done:
-            order.applied(Applied(frame.index, frame.pts, self._agenda.time_s(frame), object_ids))
+            time_s = self._agenda.time_s(frame)
+            order.applied(Applied(frame.index, frame.pts, time_s, object_ids, frame.captured_ns))
         return result
 
     def is_due(self, frame: Frame) -> bool:
