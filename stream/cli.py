@@ -28,6 +28,7 @@ sources:  a file, a folder or glob of pictures, rtsp:// or http:// URLs, a camer
           synthetic: (moving shapes)
 prompts:  ID:KIND=VALUE[@TIME], once for each box or point; px, or % of the picture's sides
             1:box=x0,y0,x1,y1    2:point=x,y    2:negative=x,y    3:mask=file.png    4:point=50%,50%@0:01:30
+            4:remove@0:02:00    1:rename=7@0:02:30
 sinks:    video=FILE.mp4 (masks drawn on the video), masks=DIR (JSON Lines and indexed PNG),
           zmq=tcp://127.0.0.1:5555 (messages for other programs), preview=FILE.png (first, middle, last)
 presets:  {", ".join(preset_names())}; a .yaml file or preset is overridden by the options given beside it
@@ -36,6 +37,7 @@ examples:
   maskstream run --source clip.mp4 --prompt 1:box=100,80,300,400 --sink video=out.mp4 --sink masks=out
   maskstream run --source 0 --prompt 1:point=50%,50% --sink zmq=tcp://127.0.0.1:5555 --size 512
   maskstream run my.yaml --max-frames 100 --json
+  maskstream run webcam --control tcp://127.0.0.1:5556 --sink video=out.mp4    (then: maskstream ctl --help)
 
 exit codes: 0 the whole source was run; 1 it broke off, and what came before is written; 2 it could not be
             started; 130 stopped by Ctrl-C, and what was in flight is written (press it twice to stop at once)

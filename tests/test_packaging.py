@@ -36,7 +36,16 @@ ONLY_IN = {
 NOT_IN_MODEL = {"maskstream.stream", "av", "zmq", "queue", "threading", "multiprocessing", "socket", "rich"}
 # One stage calls the model, and so does scoring; the others load it, list its weights or show them coming.
 # All else in stream/, above all sources, sinks and the pipeline, knows only its types and its errors.
-CALLS_THE_MODEL = ("segmenter", "ladder*", "evaluate*", "runner", "doctor", "display", "cli_export", "cli_weights")
+CALLS_THE_MODEL = (
+    "segmenter",
+    "ladder*",
+    "evaluate*",
+    "runner",
+    "doctor",
+    "display",
+    "cli_export",
+    "cli_weights",
+)
 OF_THE_MODEL = {"maskstream.model.types", "maskstream.model.errors"}
 
 
@@ -175,6 +184,20 @@ def test_stages_know_only_types_and_errors_of_the_model() -> None:
     assert not [rule for rule in CALLS_THE_MODEL if not any(fnmatch(name, rule) for name in callers)]
 
 
+def test_nothing_that_was_received_or_read_can_run_code() -> None:
+    for path in modules():
+        assert not {"pickle", "marshal", "shelve", "dill", "joblib"} & imports_of(path), path.name
+        calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+        for call in calls:
+            name = ast.unparse(call.func)
+            safe = any(
+                word.arg == "weights_only" and ast.unparse(word.value) == "True" for word in call.keywords
+            )
+            assert name != "torch.load" or safe, f"{path.name}:{call.lineno}"
+            assert name not in ("eval", "exec", "yaml.load"), f"{path.name}:{call.lineno}"
+            assert "allow_pickle" not in [word.arg for word in call.keywords], f"{path.name}:{call.lineno}"
+
+
 def test_queues_are_made_of_the_standard_library_alone() -> None:
     tops = {name.partition(".")[0] for name in imports_of(ROOT / "stream" / "queues.py")}
     assert tops <= sys.stdlib_module_names
@@ -194,5 +217,7 @@ def test_the_configuration_knows_nothing_of_what_it_configures() -> None:
     while waiting:
         below |= waiting
         waiting = set().union(*(graph[name] for name in waiting)) - below
-    own_files = {f"maskstream.stream.{name}" for name in ("config", "settings", "yaml_lines")}
+    own_files = {
+        f"maskstream.stream.{name}" for name in ("config", "recovery_settings", "settings", "yaml_lines")
+    }
     assert below <= own_files | {"maskstream.model.errors"}
