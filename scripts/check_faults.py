@@ -25,16 +25,17 @@ from maskstream.model.types import ObjectMask, TrackState, box_of_mask
 from maskstream.stream.chaos_plan import plan
 from maskstream.stream.chaos_spec import parse_chaos
 from maskstream.stream.client import Subscriber
-from maskstream.stream.config import Config, ModelConfig
+from maskstream.stream.config import Config, ModelConfig, QueueConfig
 from maskstream.stream.pipeline import Pipeline
 from maskstream.stream.recovery_settings import ReconnectConfig
-from maskstream.stream.runner import prepare
+from maskstream.stream.runner import prepare, queue_plan
 from maskstream.stream.sinks import make_sink
 from maskstream.stream.source_status import SourceStatus
 from maskstream.stream.sources import open_source
 from maskstream.stream.types import Frame, FrameResult
 
 QUICK = ReconnectConfig(first_delay_s=0.002, longest_delay_s=0.02)
+NOTHING_LOST = QueueConfig(sink_capacity=100_000)  # live sinks that are slow lose frames by choice
 HANG_S = 60.0  # after the last frame
 
 
@@ -118,12 +119,15 @@ def build(
     """The pipeline that `maskstream run` would make, or one without the networks."""
     if options.model is None:
         source = open_source(spec, reconnect=QUICK, notify=lambda note: None)
-        return Pipeline(source, stand_in, [make_sink(sink) for sink in sinks], on_result=on_result)
+        made = [make_sink(sink) for sink in sinks]
+        queues = queue_plan(NOTHING_LOST, source.info.is_live)
+        return Pipeline(source, stand_in, made, plan=queues, on_result=on_result)
     config = Config(
         source=spec,
         prompts=("1:box=35%,35%,65%,65%",),
         sinks=tuple(sinks),
         reconnect=QUICK,
+        queue=NOTHING_LOST,
         model=ModelConfig(size=options.model, engine=options.engine),
     )
     return prepare(config, on_result=on_result, notify=lambda note: None).pipeline

@@ -27,7 +27,7 @@ WORK_S = 0.005  # of the stand-in, per frame
 FRAME_S = 1 / 25  # of the servers' streams
 LATE_MS = 200.0
 SETTLE_S = 2.0  # a new connection begins with a second's worth of frames at once
-STALLS_S = (2.5, 1.5)  # frozen, then not
+STALLS_S = (4.0, 3.0)  # frozen, then not
 RECONNECT = ReconnectConfig(stall_after_s=1.0)
 
 
