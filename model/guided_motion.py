@@ -1,7 +1,7 @@
 """Motion for a tracker that sees only some of a stream's frames, by way of the frames between them.
 
 Flow straight from one encoded frame to the next, some frames later, loses what moves fast. But somebody looks
-at every frame, see coast.py: composed of those small steps and then refined, flow reaches much farther.
+at every frame, see drift.py: composed of those small steps and then refined, flow reaches much farther.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .coast import Drift, Gray, agreement, flow_estimator, small_gray
+from .drift import Drift, Thumb, agreement, flow_estimator
 from .motion import Motion, MotionEstimator
 from .predictor import Predictor
 from .tracker import Tracker
@@ -21,7 +21,7 @@ class Guide:
     """What is known of a frame that may be encoded: where its pixels were on frames that may have been."""
 
     image: RgbImage  # the frame's very image
-    gray: Gray  # the same, small
+    thumb: Thumb  # the same, small
     drifts: tuple[Drift, ...]  # to earlier frames
 
 
@@ -30,7 +30,7 @@ class GuidedMotion(MotionEstimator):
 
     def __init__(self) -> None:
         self._flow = flow_estimator()
-        self._before: Gray | None = None
+        self._before: Thumb | None = None
         self._guides: tuple[Guide, ...] = ()
 
     def guide(self, guides: Sequence[Guide]) -> None:
@@ -40,16 +40,16 @@ class GuidedMotion(MotionEstimator):
     def step(self, image: RgbImage) -> Motion | None:
         """Motion from the previous image to this one (H, W, 3); None on the first and after a size change."""
         guides = [guide for guide in self._guides if guide.image is image]
-        gray = guides[0].gray if guides else small_gray(image)
+        now = guides[0].thumb if guides else Thumb.of(image)
         drifts = guides[0].drifts if guides else ()
-        before, self._before = self._before, gray
-        if before is None or before.shape != gray.shape:
-            self._flow = flow_estimator()  # one for several sizes crashes, see coast.py
+        before, self._before = self._before, now
+        if before is None or before.gray.shape != now.gray.shape:
+            self._flow = flow_estimator()  # one for several sizes crashes, see drift.py
             return None
         flows = [drift.flow for drift in drifts if drift.origin is before and not drift.is_broken]
         guess = flows[0].copy() if flows and flows[0] is not None else None
-        flow = self._flow.calc(gray, before, guess)
-        return Motion(flow, agreement(gray, before, flow))
+        flow = self._flow.calc(now.gray, before.gray, guess)
+        return Motion(flow, agreement(now.gray, before.gray, flow))
 
 
 class GuidedTracker(Tracker):

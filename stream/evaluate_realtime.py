@@ -10,7 +10,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 
-from maskstream.model.coast import Coaster, Drift, held
+from maskstream.model.coast import Coaster, Imprint, held
+from maskstream.model.drift import Drift, Thumb
 from maskstream.model.errors import ConfigError
 from maskstream.model.guided_motion import Guide
 from maskstream.model.types import ObjectMask, RgbImage
@@ -144,10 +145,10 @@ class TimedCoaster(Coaster):
         self._clock.pass_ms(self._costs.flow)
         return super().step(image)
 
-    def carry(self, objects: Sequence[ObjectMask], drift: Drift, age_ms: float) -> list[ObjectMask]:
+    def carry(self, imprints: Sequence[Imprint], drift: Drift, now: Thumb, age_ms: float) -> list[ObjectMask]:
         """See `Coaster`."""
         self._clock.pass_ms(self._costs.move)
-        return super().carry(objects, drift, age_ms)
+        return super().carry(imprints, drift, now, age_ms)
 
 
 class RealtimeSegmenter:

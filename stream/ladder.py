@@ -17,7 +17,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from maskstream.model.coast import Drift, held, resized
+from maskstream.model.coast import Imprint, held, resized
+from maskstream.model.drift import Drift, Thumb
 from maskstream.model.guided_motion import Guide
 from maskstream.model.types import MaskOrigin, ObjectMask, RgbImage
 
@@ -98,8 +99,8 @@ class Coast(Protocol):
     def step(self, image: RgbImage) -> tuple[Drift, Drift]:
         """A frame's drift to the one given before, and its own."""
 
-    def carry(self, objects: Sequence[ObjectMask], drift: Drift, age_ms: float) -> list[ObjectMask]:
-        """Objects of an earlier frame as they should be now."""
+    def carry(self, imprints: Sequence[Imprint], drift: Drift, now: Thumb, age_ms: float) -> list[ObjectMask]:
+        """Objects of an earlier frame as they should be on the newest."""
 
 
 class Estimate:
@@ -126,12 +127,22 @@ class LadderCounts:
     frames: Counter[MaskOrigin] = field(default_factory=Counter)  # by the rung they were answered from
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Shown:
-    """What the user shows on a frame."""
+@dataclass(slots=True, eq=False)
+class _Evidence:
+    """What is known of objects on one frame."""
 
     frame: Frame
     objects: tuple[ObjectMask, ...]
+    imprints: list[Imprint] | None = None  # of the objects, from the first time they are carried
+
+    def carried(self, coast: Coast, drift: Drift, frame: Frame, now: Thumb) -> Sequence[ObjectMask]:
+        """The objects on a frame, which `drift` leads back from."""
+        if frame is self.frame:
+            return self.objects
+        if self.imprints is None:
+            self.imprints = [Imprint.of(found, drift.origin) for found in self.objects]
+        carried = coast.carry(self.imprints, drift, now, _ms_between(self.frame, frame))
+        return [resized(found, frame.hw) for found in carried]
 
 
 class Ladder:
@@ -159,8 +170,9 @@ class Ladder:
         self._segmenter, self._worker, self._coast = segmenter, worker, coast
         self.budget_ns, self._clock, self._guide = budget_ns, clock, guide
         self._following, self._moving = Estimate(), Estimate()  # flow to a frame; moving its masks
-        self._key: FrameResult | None = None  # the worker's newest result
-        self._shown: _Shown | None = None  # on a frame that the worker has not come to
+        self._newest: FrameResult | None = None  # result of the worker
+        self._found: _Evidence | None = None  # in it
+        self._shown: _Evidence | None = None  # by the user, on a frame that the worker has not come to
         self._drifts: dict[int, Drift] = {}  # from the newest frame to those whose results count
         self._guides: dict[int, Guide] = {}  # of the same frames
         self._answer: FrameResult | None = None  # to the frame before
@@ -206,12 +218,12 @@ class Ladder:
         return self._moved(frame)
 
     def _is_fresh(self, frame: Frame) -> bool:
-        return self._key is not None and self._key.frame is frame
+        return self._newest is not None and self._newest.frame is frame
 
     def _offer(self, frame: Frame) -> None:
         """Frames on which objects are shown are all encoded: where things are on others was not said."""
         must = self._segmenter.is_due(frame)
-        shown = _Shown(frame, self._segmenter.preview(frame)) if must else None
+        shown = _Evidence(frame, self._segmenter.preview(frame)) if must else None
         if self._worker.offer(frame, must=must) and shown is not None:
             self._shown = shown
 
@@ -223,7 +235,7 @@ class Ladder:
             result = self._worker.wait(deadline_ns if is_near else 0)
             if result is None:
                 return
-            self._key = result
+            self._newest, self._found = result, _Evidence(result.frame, result.objects)
             self.counts.encoded += 1
 
     def _follow(self, frame: Frame) -> None:
@@ -231,7 +243,7 @@ class Ladder:
         started_ns = self._clock()
         step, own = self._step(frame)
         wanted = self._worker.indexes.union(
-            known.frame.index for known in (self._key, self._shown) if known is not None
+            known.frame.index for known in (self._found, self._shown) if known is not None
         )
         drifts = {index: drift.then(step) for index, drift in self._drifts.items() if index in wanted}
         self._guides = {index: guide for index, guide in self._guides.items() if index in wanted}
@@ -248,30 +260,29 @@ class Ladder:
         return Drift(own.origin, is_broken=True), own
 
     def _fresh(self, frame: Frame) -> FrameResult:
-        assert self._key is not None
+        assert self._newest is not None
         if frame.index not in self._drifts:
             own = self._coast.restart(frame.image)
             self._drifts, self._guides = {frame.index: own}, {}
-        return self._key
+        return self._newest
 
     def _moved(self, frame: Frame) -> FrameResult:
         """The newest evidence of each object, as it is on this frame."""
         started_ns = self._clock()
-        key, shown = self._key, self._shown
-        objects = {} if key is None else self._moved_from(key, frame)
-        if shown is not None and (key is None or key.frame.index < shown.frame.index):
-            objects |= self._moved_from(shown, frame)
-        found = tuple(objects[object_id] for object_id in sorted(objects))
+        found, shown = self._found, self._shown
+        known = [] if found is None else [found]
+        if shown is not None and (found is None or found.frame.index < shown.frame.index):
+            known.append(shown)  # what the user shows goes over what was found before
+        now = self._drifts[frame.index].origin
+        objects: dict[int, ObjectMask] = {}
+        for evidence in known:
+            carried = evidence.carried(self._coast, self._drifts[evidence.frame.index], frame, now)
+            objects |= {one.object_id: one for one in carried}
+        in_order = tuple(objects[object_id] for object_id in sorted(objects))
         done_ns = self._clock()
         self._moving.add(done_ns - started_ns)
-        return FrameResult(frame, found, 0, 0.0, (self._following.ns + done_ns - started_ns) / 1e6, done_ns)
-
-    def _moved_from(self, known: FrameResult | _Shown, frame: Frame) -> dict[int, ObjectMask]:
-        objects: Sequence[ObjectMask] = known.objects
-        if known.frame is not frame:
-            drift, age_ms = self._drifts[known.frame.index], _ms_between(known.frame, frame)
-            objects = [resized(found, frame.hw) for found in self._coast.carry(objects, drift, age_ms)]
-        return {found.object_id: found for found in objects}
+        took_ns = self._following.ns + done_ns - started_ns
+        return FrameResult(frame, in_order, 0, 0.0, took_ns / 1e6, done_ns)
 
     def _held(self, frame: Frame) -> FrameResult:
         """Not offered to the worker either: no drift could lead to it."""

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from maskstream.model.coast import Coaster
+from maskstream.model.drift import DriftEstimator
 from maskstream.model.guided_motion import Guide, GuidedMotion, GuidedTracker
 from maskstream.model.metrics import region_iou
 from maskstream.model.mobile_sam import MobileSam
@@ -39,11 +39,11 @@ def square(index):
 
 def guides_of(frames):
     """What a ladder would say of the last frame, having looked at all."""
-    coaster = Coaster()
-    drift = coaster.restart(frames[0])
+    estimator = DriftEstimator()
+    drift = estimator.restart(frames[0])
     guides = [Guide(frames[0], drift.origin, ())]
     for image in frames[1:]:
-        step, own = coaster.step(image)
+        step, own = estimator.step(image)
         drift = drift.then(step)
         guides.append(Guide(image, own.origin, (drift,)))
     return guides

@@ -7,13 +7,13 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from maskstream.model.coast import Drift, carried
+from maskstream.model.coast import Coaster
 from maskstream.model.types import MaskOrigin, ObjectMask, TrackState, box_of_mask
 from maskstream.stream.evaluate_realtime import SimulatedWorker, VirtualClock
 from maskstream.stream.ladder import Ladder, Slot
 from maskstream.stream.types import Frame, FrameResult
 
-HW = (24, 96)
+HW = (24, 384)  # as wide as a thumb: a picture twice as large is seen as well
 INTERVAL_MS = 40
 FRESH, REFINED, WARPED, HELD = MaskOrigin.FRESH, MaskOrigin.REFINED, MaskOrigin.WARPED, MaskOrigin.HELD
 
@@ -61,27 +61,22 @@ class Segmenter:
         return (column(frame.index, object_id=2, how=REFINED),) if self.is_due(frame) else ()
 
 
-class OneToTheRight:
-    """A Coast: everything moves one pixel a frame, which takes its time."""
+class OneToTheRight(Coaster):
+    """Everything moves one pixel a frame, which takes its time to see."""
 
     def __init__(self, clock, flow_ms, move_ms):
+        super().__init__()
         self.clock, self.flow_ms, self.move_ms, self.steps = clock, flow_ms, move_ms, 0
-        self.before = np.zeros(HW, np.uint8)
-
-    def restart(self, image):
-        self.before = np.zeros(HW, np.uint8)
-        return Drift(self.before)
 
     def step(self, image):
         self.clock.pass_ms(self.flow_ms)
         self.steps += 1
-        flow = np.full((*HW, 2), (-1, 0), np.float32)
-        step = Drift(self.before, flow)
-        return step, self.restart(image)
+        step, own = super().step(image)
+        return replace(step, flow=None if step.flow is None else np.full_like(step.flow, (-1, 0))), own
 
-    def carry(self, objects, drift, age_ms):
+    def carry(self, imprints, drift, now, age_ms):
         self.clock.pass_ms(self.move_ms)
-        return [carried(found, drift, age_ms) for found in objects]
+        return super().carry(imprints, drift, now, age_ms)
 
 
 class Stream:
