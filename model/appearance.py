@@ -18,33 +18,61 @@ from .types import ImageEmbedding
 
 BIAS = 0.3  # the constant component beside unit-length features
 RIDGE = 0.01  # of the mean diagonal of the Gram matrix
-OBJECT_SHARE = 0.02  # a cell with more of the object than this is always learned from
-BACKGROUND_SHARE = 1 / 6  # of the other cells: enough to know the background by, six times cheaper
+OBJECT_SHARE = 0.02  # a cell with more of the object than this is on it
+MOST_CELLS = 512  # of the object, and as many of the rest, that teach what they look like on one frame
+MOST_ANCHOR_CELLS = 4096  # the same where the user shows it, which happens once
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AppearanceGrid:
-    """One frame's feature vectors on the grid of detail, shared by all objects."""
+    """One frame's feature vectors on the grid of detail, shared by all objects.
 
-    vectors: Tensor  # (N, C) float32, N = gh * gw cells
-    grid_hw: tuple[int, int]  # (gh, gw)
+    A cell's vector is the image embedding there, interpolated, beside its detail and a constant. The vectors
+    are never made as a whole: interpolation is linear, so that responses may be interpolated in their stead.
+    """
+
+    coarse: Tensor  # (256, h, w) float32, image embedding at unit length
+    detail: Tensor  # (192, gh, gw) float32
 
     @classmethod
     def of(cls, embedding: ImageEmbedding) -> AppearanceGrid:
-        """Unit-length image embedding and detail vectors side by side, with a constant.
+        """The grid of a frame.
 
         Raises:
             ValueError: the embedding was made without detail features.
         """
         if embedding.detail is None:
             raise ValueError("tracking needs detail features: make the embedding with Predictor.encode")
-        detail = embedding.detail.float()
-        grid_hw = (detail.shape[2], detail.shape[3])
-        coarse = functional.normalize(embedding.features.float())
-        coarse = functional.interpolate(coarse, grid_hw, mode="bilinear")
-        bias = torch.full_like(detail[:, :1], BIAS)
-        stacked = torch.cat([coarse, detail, bias], dim=1)  # (1, 256 + 192 + 1, gh, gw)
-        return cls(stacked[0].flatten(1).T.contiguous(), grid_hw)
+        return cls(functional.normalize(embedding.features.float())[0], embedding.detail.float()[0])
+
+    @property
+    def grid_hw(self) -> tuple[int, int]:
+        """(gh, gw)."""
+        return self.detail.shape[1], self.detail.shape[2]
+
+    @property
+    def device(self) -> torch.device:
+        """Where the vectors are."""
+        return self.detail.device
+
+    def respond(self, weights: Tensor) -> Tensor:
+        """Products (K, gh, gw) of each cell's vector with each of the weights (K, C)."""
+        of_coarse, of_detail, of_bias = torch.split(weights, [len(self.coarse), len(self.detail), 1], dim=1)
+        coarse = (of_coarse @ self.coarse.flatten(1)).view(1, len(weights), *self.coarse.shape[1:])
+        smooth = functional.interpolate(coarse, self.grid_hw, mode="bilinear")[0]
+        detail = (of_detail @ self.detail.flatten(1)).view(len(weights), *self.grid_hw)
+        response: Tensor = smooth + detail + BIAS * of_bias[:, :, None]
+        return response
+
+    def vectors(self, cells: Tensor) -> Tensor:
+        """Vectors (C, M) of the cells with these numbers (M,), counted row by row."""
+        rows_columns = torch.stack([cells % self.grid_hw[1], cells // self.grid_hw[1]], dim=1) + 0.5
+        places = 2 * rows_columns / rows_columns.new_tensor(self.grid_hw[::-1]) - 1  # (M, 2), -1..1, x and y
+        coarse = functional.grid_sample(
+            self.coarse[None], places[None, None], padding_mode="border", align_corners=False
+        )[0, :, 0]
+        detail = self.detail.flatten(1).index_select(1, cells)
+        return torch.cat([coarse, detail, torch.full_like(coarse[:1], BIAS)])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,15 +103,20 @@ def gather_evidence(grid: AppearanceGrid, soft: Tensor, trust: Tensor | None = N
         soft: the object's share of each cell.
         trust: (gh, gw), 0..1, how sure that share is; None where the user gave it.
     """
-    share = soft.flatten().to(grid.vectors)
+    share = soft.flatten().to(grid.device)
     on_object = share > OBJECT_SHARE
-    cells = (on_object | _background_lattice(len(share), share.device)).nonzero()[:, 0]
-    vectors, share, on_object = grid.vectors[cells], share[cells], on_object[cells]
-    sure = torch.ones_like(share) if trust is None else trust.flatten().to(share)[cells]
-    background = (1 - share) * torch.where(on_object, 1.0, 1 / BACKGROUND_SHARE)
-    weight = _half(sure * share) + _half(sure * background)
-    weighted = vectors * weight[:, None]
-    return Evidence(vectors.T @ weighted, weighted.T @ (2 * share - 1))
+    order = _shuffled(len(share), grid.device)
+    most = MOST_ANCHOR_CELLS if trust is None else MOST_CELLS
+    sides = [order[on_object[order]], order[~on_object[order]]]
+    cells = torch.cat([side[:most] for side in sides])
+    # A cell stands for those of its side that were left out.
+    sure = torch.cat([share.new_full((min(len(side), most),), max(1.0, len(side) / most)) for side in sides])
+    vectors, share = grid.vectors(cells), share[cells]
+    if trust is not None:
+        sure = sure * trust.flatten().to(share)[cells]
+    weight = _half(sure * share) + _half(sure * (1 - share))
+    weighted = vectors * weight  # (C, M)
+    return Evidence(weighted @ vectors.T, weighted @ (2 * share - 1))
 
 
 def _half(weight: Tensor) -> Tensor:
@@ -91,10 +124,9 @@ def _half(weight: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=8)
-def _background_lattice(cells: int, device: torch.device) -> Tensor:
-    """A fixed random choice of cells (N,) bool: the same for every frame, object and run."""
-    draw = torch.rand(cells, generator=torch.Generator().manual_seed(0))
-    return (draw < BACKGROUND_SHARE).to(device)
+def _shuffled(cells: int, device: torch.device) -> Tensor:
+    """Numbers of cells (N,) in a random order, the same for every frame, object and run."""
+    return torch.randperm(cells, generator=torch.Generator().manual_seed(0)).to(device)
 
 
 class AppearanceMemory:
@@ -111,6 +143,7 @@ class AppearanceMemory:
         self._anchor_weights = anchor.solve()
         self._anchors = 1
         self._recent: Evidence | None = None
+        self._weights: Tensor | None = None  # solved when they are asked for
         self._learning_rate = learning_rate
         self._anchor_weight = anchor_weight
 
@@ -119,6 +152,7 @@ class AppearanceMemory:
         self._anchors += 1
         self._anchor = self._anchor.mix(anchor, 1 / self._anchors)
         self._anchor_weights = self._anchor.solve()
+        self._weights = None
 
     def learn(self, evidence: Evidence) -> None:
         """Learn from the tracker's own output."""
@@ -126,14 +160,16 @@ class AppearanceMemory:
             self._recent = evidence
         else:
             self._recent = self._recent.mix(evidence, self._learning_rate)
+        self._weights = None
 
-    def respond(self, grid: AppearanceGrid) -> Tensor:
-        """How much each cell looks like the object: (gh, gw), about +1 on it and -1 off it."""
-        if self._recent is None:
-            return self.respond_as_shown(grid)
-        weights = self._recent.mix(self._anchor, self._anchor_weight).solve()
-        return (grid.vectors @ weights).view(grid.grid_hw)
+    def respond(self, grid: AppearanceGrid) -> tuple[Tensor, Tensor]:
+        """How much each cell looks like the object, about +1 on it and -1 off it.
 
-    def respond_as_shown(self, grid: AppearanceGrid) -> Tensor:
-        """As `respond`, by what the user showed alone."""
-        return (grid.vectors @ self._anchor_weights).view(grid.grid_hw)
+        Returns:
+            By all that is known of it, and by what the user showed alone; (gh, gw) each.
+        """
+        if self._weights is None:
+            recent = self._recent or self._anchor
+            self._weights = recent.mix(self._anchor, self._anchor_weight).solve()
+        now, as_shown = grid.respond(torch.stack([self._weights, self._anchor_weights]))
+        return now, as_shown

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -23,6 +23,7 @@ class Motion:
 
     flow: NDArray[np.float32]  # (h, w, 2) px of its own grid, x then y
     agreement: SoftMask  # (h, w), how much the previous frame, moved, looks like this one
+    _places: dict[tuple[int, int], NDArray[np.float32]] = field(default_factory=dict, repr=False)
 
     @property
     def is_cut(self) -> bool:
@@ -31,14 +32,18 @@ class Motion:
 
     def warp(self, soft: SoftMask) -> SoftMask:
         """Move a soft mask (h, w) of the previous frame, any size, to where it is now."""
-        height, width = soft.shape
-        flow_h, flow_w = self.flow.shape[:2]
-        flow = cv2.resize(self.flow, (width, height), interpolation=cv2.INTER_LINEAR)
-        flow *= np.array([width / flow_w, height / flow_h], np.float32)
-        moved: SoftMask = cv2.remap(
-            soft, _pixels(height, width) + flow, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-        )
+        came_from = self._came_from(soft.shape[0], soft.shape[1])
+        moved: SoftMask = cv2.remap(soft, came_from, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         return moved
+
+    def _came_from(self, height: int, width: int) -> NDArray[np.float32]:
+        """Where each pixel of a grid of another size was (h, w, 2); kept, as all objects ask for the same."""
+        if (height, width) not in self._places:
+            flow_h, flow_w = self.flow.shape[:2]
+            flow = cv2.resize(self.flow, (width, height), interpolation=cv2.INTER_LINEAR)
+            flow *= np.array([width / flow_w, height / flow_h], np.float32)
+            self._places[height, width] = _pixels(height, width) + flow
+        return self._places[height, width]
 
 
 class MotionEstimator:

@@ -34,6 +34,7 @@ class Outlook:
 
     soft_map: SoftMask  # (4h, 4w), where the object should be
     background: SoftMask  # (4h, 4w), what of this frame is known to be something else
+    as_shown: Tensor  # (gh, gw), response of each cell by what the user showed alone
     is_search: bool  # True if motion had no say: the object was unseen, or the scene was cut
 
 
@@ -56,12 +57,13 @@ def look_ahead(
         settings: the constants.
     """
     size: tuple[int, int] = (soft.shape[0], soft.shape[1])
-    looks = _probability(memory.respond(grid), settings.response_gain, size)
+    response, as_shown = memory.respond(grid)
+    looks = _probability(response, settings.response_gain, size)
     warped = motion.warp(soft)
     background = motion.warp(background) * resize_soft(motion.agreement, size)
     looks = looks * (1 - settings.background_weight * background) * _near(warped, settings.reach)
     soft_map: SoftMask = (1 - settings.warped_share) * looks + settings.warped_share * warped
-    return Outlook(soft_map, background, is_search=False)
+    return Outlook(soft_map, background, as_shown, is_search=False)
 
 
 def search(
@@ -75,12 +77,13 @@ def search(
         size: (4h, 4w), of the map.
         settings: the constants.
     """
-    looks = _probability(memory.respond(grid) - settings.search_margin, settings.response_gain, size)
+    response, as_shown = memory.respond(grid)
+    looks = _probability(response - settings.search_margin, settings.response_gain, size)
     _, regions = cv2.connectedComponents((looks > 0.5).astype(np.uint8))
     likeness = np.bincount(regions.ravel(), weights=looks.ravel())
     likeness[0] = 0  # region 0 is the rest of the picture
     region = (regions == likeness.argmax()) & (regions > 0)
-    return Outlook(looks * region, np.zeros(size, np.float32), is_search=True)
+    return Outlook(looks * region, np.zeros(size, np.float32), as_shown, is_search=True)
 
 
 def background_of(soft: SoftMask) -> SoftMask:

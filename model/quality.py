@@ -41,8 +41,8 @@ class QualityTable:
                 raise ValueError(f"{name} knots must rise within 0..1, got {knots}")
 
 
-# What the tracker's masks go through, and what `maskstream eval` takes back before it fits a new one. Fitted on
-# 4,056 masks of 21 sequences of DAVIS-2016's train list: 1024 px from a mask and from a box, 512 px from a mask.
+# What the tracker's masks go through, and what `maskstream eval` takes back before it fits a new one. Fitted
+# on 4,056 masks: 21 sequences of DAVIS-2016's train list, at 1024 px from a mask and a box, and at 512 px.
 SHIPPED = QualityTable(
     raw=(0.0, 0.452, 0.611, 0.673, 0.745, 0.825, 0.899, 1.0),
     quality=(0.0, 0.304, 0.627, 0.792, 0.888, 0.890, 0.999, 1.0),

@@ -10,7 +10,8 @@ each part is worth.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -52,10 +53,14 @@ class TrackerSettings:
     box_margin_px: int = 2  # low-res px by which the decoder may reach over its box
     confidence: float = 1.0  # power of |2p - 1| in how much a cell with object share p teaches
     doubt: float = 1.0  # how much a cell left out that looks like the object is kept from teaching
+    learn_every: int = 1  # frames: objects take turns, for learning is the costliest part
     learning_rate: float = 0.1  # of a new frame in the appearance memory
     anchor_weight: float = 0.5  # of what the user showed in the appearance memory
     lost_after_s: float = 1.0  # unseen for longer, an occluded object is lost
     sure_quality: float = 0.6  # from here on an uncertain track is tracked again
+    # "none": masks of an object do not depend on which others are followed. "exclusive": a pixel is of one
+    # object, and each object is background to the others, which tells look-alikes apart.
+    interaction: Literal["none", "exclusive"] = "none"
     unsure_quality: float = 0.4  # below, a tracked one becomes uncertain
 
 
@@ -75,6 +80,7 @@ class _Track:
     background: SoftMask  # (4h, 4w), 1 where the picture is known to be something else
     state: TrackState
     seen_s: float  # media time when it was last seen
+    frames_seen: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -215,8 +221,11 @@ class Tracker:
     ) -> list[ObjectMask]:
         """Find known objects on a new frame; one decoder call for all of them."""
         ahead = [outlooks[track.object_id] for track in tracks]
+        all_found = self._decode(ahead, view.embedding)
+        if self._settings.interaction == "exclusive":
+            ahead, all_found = _kept_apart(ahead, all_found)
         masks = []
-        for track, outlook, found in zip(tracks, ahead, self._decode(ahead, view.embedding), strict=True):
+        for track, outlook, found in zip(tracks, ahead, all_found, strict=True):
             self._update(track, outlook, found, view)
             masks.append(_object_mask(track, found, view))
         return masks
@@ -273,12 +282,15 @@ class Tracker:
         grid, time_s = view.grid, view.time_s
         track.soft = found.soft
         track.state = self._next_state(track, found, time_s)
-        as_shown = track.memory.respond_as_shown(grid)
+        as_shown = outlook.as_shown
         other = resize_soft(as_shown.cpu().numpy(), found.soft.shape) < 0
         track.background = np.maximum(outlook.background, other) * background_of(found.soft)
         if not found.is_seen:
             return
         track.seen_s = time_s
+        track.frames_seen += 1
+        if (track.frames_seen + track.object_id) % self._settings.learn_every:
+            return
         share = cell_means(found.soft, grid.grid_hw).to(as_shown.device)
         known = cell_means(track.background, grid.grid_hw).to(as_shown.device)
         # A cell left out that looks as the user showed the object may be a part come back from behind
@@ -305,6 +317,18 @@ def _check_prompts(prompts: Sequence[Prompt], original_hw: tuple[int, int]) -> N
         raise PromptError(f"two prompts for one object on one frame, ids {ids}: merge them into one prompt")
     for prompt in prompts:
         prompt.check_inside(original_hw)
+
+
+def _kept_apart(outlooks: Sequence[Outlook], found: Sequence[_Found]) -> tuple[list[Outlook], list[_Found]]:
+    """Each object less what others have a better claim to; the others are known background to it."""
+    kept_outlooks, kept = [], []
+    for i, (outlook, own) in enumerate(zip(outlooks, found, strict=True)):
+        rivals = [other.soft for j, other in enumerate(found) if j != i]
+        rival = np.maximum.reduce([np.zeros_like(own.soft), *rivals])
+        soft = np.where(own.soft >= rival, own.soft, np.minimum(own.soft, 1 - rival))
+        kept.append(replace(own, soft=soft))
+        kept_outlooks.append(replace(outlook, background=np.maximum(outlook.background, rival)))
+    return kept_outlooks, kept
 
 
 def _prompt_pair(box_xyxy: NDArray[np.float32], soft_map: SoftMask) -> tuple[Prompt, Prompt]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from maskstream.model import appearance
 from maskstream.model.appearance import AppearanceGrid, AppearanceMemory, gather_evidence
 from maskstream.model.types import ImageEmbedding
 from torch import Tensor
@@ -16,8 +17,12 @@ def _grid(soft: Tensor, seed: int, looks: int = 0) -> AppearanceGrid:
     vectors = 0.3 * torch.randn(soft.numel(), 24, generator=generator)
     vectors[:, looks] += soft.flatten()
     vectors[:, 23] += 1 - soft.flatten()
-    vectors = functional.normalize(vectors)
-    return AppearanceGrid(torch.cat([vectors, torch.full((len(vectors), 1), 0.3)], dim=1), GRID_HW)
+    vectors = functional.normalize(vectors).T.view(24, *GRID_HW)
+    return AppearanceGrid(torch.zeros(2, 6, 8), vectors)
+
+
+def _response(memory: AppearanceMemory, grid: AppearanceGrid) -> Tensor:
+    return memory.respond(grid)[0]
 
 
 def _square(top: int, left: int) -> Tensor:
@@ -34,27 +39,27 @@ def _memory(**settings: float) -> AppearanceMemory:
 
 def test_what_was_shown_is_found_elsewhere() -> None:
     moved = _square(6, 9)
-    response = _memory().respond(_grid(moved, seed=1))
+    response = _response(_memory(), _grid(moved, seed=1))
     assert response[moved > 0].mean() > 0.4
     assert response[moved == 0].mean() < -0.4
 
 
 def test_new_looks_are_learned_and_the_anchor_never_fades() -> None:
     memory, place = _memory(), _square(5, 5)
-    before = memory.respond(_grid(place, seed=3, looks=1))[place > 0].mean()
+    before = _response(memory, _grid(place, seed=3, looks=1))[place > 0].mean()
     for seed in range(200):
         memory.learn(gather_evidence(_grid(place, seed=10 + seed, looks=1), place))
-    assert memory.respond(_grid(place, seed=3, looks=1))[place > 0].mean() > before + 0.5
-    assert memory.respond(_grid(place, seed=4, looks=0))[place > 0].mean() > 0.2
+    assert _response(memory, _grid(place, seed=3, looks=1))[place > 0].mean() > before + 0.5
+    assert _response(memory, _grid(place, seed=4, looks=0))[place > 0].mean() > 0.2
 
 
 def test_distrusted_cells_teach_nothing() -> None:
     place, wrong = _square(5, 5), _square(0, 0)
     trust = 1 - wrong
     grid = _grid(torch.maximum(place, wrong), seed=5)  # the corner looks like the object, but is left out
-    trusted = AppearanceMemory(gather_evidence(grid, place), 0.1, 0.5).respond(grid)[wrong > 0].mean()
-    doubted = AppearanceMemory(gather_evidence(grid, place, trust), 0.1, 0.5).respond(grid)[wrong > 0].mean()
-    assert doubted > trusted
+    trusted = AppearanceMemory(gather_evidence(grid, place), 0.1, 0.5)
+    doubted = AppearanceMemory(gather_evidence(grid, place, trust), 0.1, 0.5)
+    assert _response(doubted, grid)[wrong > 0].mean() > _response(trusted, grid)[wrong > 0].mean()
 
 
 def test_memory_does_not_grow() -> None:
@@ -71,6 +76,26 @@ def test_memory_does_not_grow() -> None:
 def _tensors(memory: AppearanceMemory) -> list[Tensor]:
     known = [value for value in vars(memory).values() if hasattr(value, "gram")]
     return [memory._anchor_weights, *(t for evidence in known for t in (evidence.gram, evidence.moment))]
+
+
+def test_responses_are_those_of_the_vectors_one_by_one() -> None:
+    generator = torch.Generator().manual_seed(0)
+    grid = AppearanceGrid(
+        torch.randn(5, 6, 8, generator=generator), torch.randn(7, *GRID_HW, generator=generator)
+    )
+    weights = torch.randn(2, 13, generator=generator)
+    vectors = grid.vectors(torch.arange(GRID_HW[0] * GRID_HW[1]))
+    torch.testing.assert_close(grid.respond(weights).flatten(1), weights @ vectors)
+
+
+def test_a_choice_of_cells_stands_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    soft = torch.zeros(GRID_HW)
+    soft[2:10, 2:12] = 1
+    grid = _grid(soft, seed=0)
+    everything = gather_evidence(grid, soft, torch.ones(GRID_HW))
+    monkeypatch.setattr(appearance, "MOST_CELLS", 40)
+    chosen = gather_evidence(grid, soft, torch.ones(GRID_HW))
+    assert (chosen.moment - everything.moment).norm() < 0.2 * everything.moment.norm()
 
 
 def test_an_embedding_without_detail_is_refused() -> None:
