@@ -258,8 +258,8 @@ def report(name: str, tally: Tally, *, check_memory: bool) -> bool:
     what = ", ".join(f"{count} {word}" for word, count in sorted(tally.answers.items()))
     line = f"{name}: {tally.sent} sent ({what}), {tally.skipped} good by luck and not sent"
     if tally.memory_kb:
-        start = tally.memory_kb[max(1, len(tally.memory_kb) // 10) - 1]
-        line += f"; memory {start / 1024:.1f} MiB after a tenth, {tally.memory_kb[-1] / 1024:.1f} at the end"
+        tenths = tally.memory_kb[:: max(1, len(tally.memory_kb) // 10)]
+        line += "; memory in MiB: " + " ".join(f"{held / 1024:.1f}" for held in tenths)
     print(line, flush=True)
     return not check_memory or tally.growth() <= MOST_GROWTH
 

@@ -64,12 +64,13 @@ class Controls(Protocol):
 
 @dataclass(slots=True, eq=False)
 class _Entry:
-    """A request that changes something."""
+    """What is remembered of a request that changes something; not what it brought: that may be large."""
 
-    request: Request
+    request_id: str
+    wait: bool
     digest: bytes
     sender: str
-    reply: Reply  # to whoever asked last
+    reply: Reply | None  # to whoever asked last; None when it is answered
     answer: bytes | None = None  # None while it is waited for
 
 
@@ -101,7 +102,9 @@ class ControlDesk:
         elif request.request_id in self._entries:
             self._repeat(self._entries[request.request_id], data, sender, reply)
         else:
-            self._do(self._remember(_Entry(request, _digest(data), sender, reply)))
+            entry = _Entry(request.request_id, request.wait, _digest(data), sender, reply)
+            self._remember(entry)
+            self._do(request, entry)
 
     def _tell(self, request: Request, sender: str, reply: Reply) -> None:
         values = self._controls.situation() if request.verb == "list" else self._controls.metrics()
@@ -109,27 +112,26 @@ class ControlDesk:
         reply(encode_answer(request.request_id, values))
 
     def _repeat(self, entry: _Entry, data: bytes, sender: str, reply: Reply) -> None:
-        request_id = entry.request.request_id
+        request_id = entry.request_id
         if entry.digest != _digest(data):
             complaint = f"the id {request_id} was used for another request"
             audit.warning("control by %s, %s: refused: %s", sender, request_id, complaint)
             reply(encode_refusal(request_id, complaint))
             return
         audit.info("control by %s, %s: repeated", sender, request_id)
-        entry.reply = reply
         if entry.answer is not None:
             reply(entry.answer)
-        elif not entry.request.wait:
-            reply(_pending(entry.request))
+        elif entry.wait:
+            entry.reply = reply
+        else:
+            reply(_pending(request_id))
 
-    def _remember(self, entry: _Entry) -> _Entry:
-        self._entries[entry.request.request_id] = entry
+    def _remember(self, entry: _Entry) -> None:
+        self._entries[entry.request_id] = entry
         while len(self._entries) > MAX_REMEMBERED:
             self._entries.popitem(last=False)
-        return entry
 
-    def _do(self, entry: _Entry) -> None:
-        request = entry.request
+    def _do(self, request: Request, entry: _Entry) -> None:
         if request.command is not None:
             self._submit(entry, request.command)
             return
@@ -142,34 +144,35 @@ class ControlDesk:
             self._controls.shut_down()
 
     def _submit(self, entry: _Entry, command: Command) -> None:
-        if not entry.request.wait:
-            entry.reply(_pending(entry.request))
+        if not entry.wait and entry.reply is not None:
+            entry.reply(_pending(entry.request_id))
+            entry.reply = None
 
         def done(answer: Future[Applied]) -> None:
-            self._call_soon(lambda: self._settle(entry, command, answer))
+            self._call_soon(lambda: self._settle(entry, command.what, answer))
 
         self._controls.submit(command).add_done_callback(done)
 
-    def _settle(self, entry: _Entry, command: Command, done: Future[Applied]) -> None:
+    def _settle(self, entry: _Entry, what: str, done: Future[Applied]) -> None:
         """The command has taken effect, or never will."""
-        error, request_id = done.exception(), entry.request.request_id
+        error, request_id = done.exception(), entry.request_id
         if error is None:
             effect = done.result()
-            text = f"{command.what}, from frame {effect.index} on"
+            text = f"{what}, from frame {effect.index} on"
             self._finish(entry, text, encode_answer(request_id, effect_record(effect)))
         else:
             reason = str(error) if isinstance(error, MaskstreamError) else f"the run has failed: {error}"
-            self._finish(entry, f"refused: {command.what}: {reason}", encode_refusal(request_id, reason))
+            self._finish(entry, f"refused: {what}: {reason}", encode_refusal(request_id, reason))
 
     def _finish(self, entry: _Entry, text: str, answer: bytes) -> None:
-        audit.info("control by %s, %s: %s", entry.sender, entry.request.request_id, text)
-        entry.answer = answer
-        if entry.request.wait:
-            entry.reply(answer)
+        audit.info("control by %s, %s: %s", entry.sender, entry.request_id, text)
+        entry.answer, reply, entry.reply = answer, entry.reply, None
+        if reply is not None:
+            reply(answer)
 
 
-def _pending(request: Request) -> bytes:
-    return encode_answer(request.request_id, {"pending": True})
+def _pending(request_id: str) -> bytes:
+    return encode_answer(request_id, {"pending": True})
 
 
 def _digest(data: bytes) -> bytes:

@@ -129,15 +129,15 @@ class _Worker:
             self._tasks.popleft()()
 
     def _take_request(self) -> None:
-        *envelope, body = self._router.recv_multipart(copy=False)
-        if len(envelope) > _MOST_PARTS:
+        *parts, body = self._router.recv_multipart(copy=False)
+        if len(parts) > _MOST_PARTS:
             return  # no client of any kind sends that
-        sender = _sender_of(body)
+        sender, envelope = _sender_of(body), [part.bytes for part in parts]
 
         def reply(answer: bytes) -> None:
             # Whoever left is not there to be answered, and whoever does not read is not waited for.
             try:
-                self._router.send_multipart([*(part.bytes for part in envelope), answer], zmq.NOBLOCK)
+                self._router.send_multipart([*envelope, answer], zmq.NOBLOCK)
             except zmq.ZMQError as error:
                 log.warning("%s did not take an answer: %s", sender, error)
 

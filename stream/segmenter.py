@@ -77,7 +77,7 @@ class Segmenter:
             try:
                 done.append((order, plan.add(order.command)))
             except PromptError as error:
-                order.refused(error)
+                order.refused(error.with_traceback(None))  # which would keep the picture while it is kept
         self._highest_id = plan.highest_id
         return plan, done
 

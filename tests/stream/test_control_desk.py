@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import logging
+import weakref
 
+import numpy as np
 import pytest
 from maskstream.model.errors import PromptError
+from maskstream.stream import rle
 from maskstream.stream.agenda import Agenda
 from maskstream.stream.commands import Applied
 from maskstream.stream.control_desk import MAX_REMEMBERED, ControlDesk
@@ -173,3 +177,16 @@ def test_each_request_is_a_line_in_the_log(talk, frame, caplog):
         "rename, detections, pause, resume, shutdown, list, metrics",
         "control by 127.0.0.1, a: repeated",
     ]
+
+
+def test_what_a_request_brought_is_not_kept(talk, frame):
+    """A thousand masks of a large picture would be gigabytes."""
+    mask = np.ones((48, 64), bool)
+    talk.ask("a", "add", object=3, mask=dict(rle.encode(mask)))
+    (order,) = talk.controls.agenda.due(frame)
+    kept = weakref.ref(order.command.prompt.mask)
+    order.applied(Applied(5, 0, 0.0, (3,)))
+    del order
+    gc.collect()
+    assert kept() is None
+    assert talk.answers[0].effect.index == 5
