@@ -93,8 +93,9 @@ def test_stopping_and_going_on(steered):
     waiting = []
     adding = threading.Thread(target=lambda: waiting.append(run.controls.submit(Remove(9)).exception(SOON_S)))
     adding.start()
-    counted = [controller.metrics()["pipeline"]["segmented"] for _ in range(3)]
-    assert counted[1] == counted[2]
+    in_work = controller.metrics()["pipeline"]["segmented"] + 1  # at most: one had begun
+    for _ in range(20):
+        assert controller.metrics()["pipeline"]["segmented"] <= in_work
     assert not waiting
     controller.resume()
     adding.join()
