@@ -32,7 +32,10 @@ from maskstream.model.errors import WeightsError
 from maskstream.model.types import ObjectMask
 from maskstream.model.weights import resolve
 from maskstream.stream import cli
+from maskstream.stream.chaos_plan import KINDS
+from maskstream.stream.chaos_spec import parse_chaos
 from maskstream.stream.config import Config, ModelConfig, QueueConfig, load_config, preset_names
+from maskstream.stream.recovery_settings import ReconnectConfig
 from maskstream.stream.synthetic import SyntheticSettings, SyntheticSource
 from PIL import Image
 
@@ -324,14 +327,25 @@ def test_the_scripts_are_there_to_be_run(name: str) -> None:
 def test_settings(block: Block, tmp_path: Path) -> None:
     path = tmp_path / yaml_name(block)
     path.write_text(block.text)
-    assert load_config(path).source
+    assert parse_chaos(f"chaos:{path}") if is_chaos(block) else load_config(path).source
+
+
+def is_chaos(block: Block) -> bool:
+    """A script of faults, and no settings of a run."""
+    return "\nfaults:\n" in block.text
+
+
+def test_every_kind_of_fault_is_shown() -> None:
+    (block,) = [block for block in blocks() if block.language == "yaml" and is_chaos(block)]
+    assert set(re.findall(r"do: (\w+)", block.text)) == set(KINDS)
 
 
 def test_every_key_is_described_with_its_option() -> None:
     text = (ROOT / "docs/inputs.md").read_text()
     rows = dict(re.findall(r"^\| `([a-z_.]+)` \| .*? \| (?:`(--[a-z-]+)`)? ?\|", text, re.MULTILINE))
-    keys = {field.name for field in dataclasses.fields(Config)} - {"model", "queue"}
-    for group, kind in (("model", ModelConfig), ("queue", QueueConfig)):
+    keys = {field.name for field in dataclasses.fields(Config)} - {"model", "queue", "reconnect"}
+    groups = (("model", ModelConfig), ("queue", QueueConfig), ("reconnect", ReconnectConfig))
+    for group, kind in groups:
         keys |= {f"{group}.{field.name}" for field in dataclasses.fields(kind)}
     assert rows.keys() == keys
     usage = subparser_help("run")
@@ -362,7 +376,9 @@ def test_the_fields_named_for_python_are_there() -> None:
         assert name in ObjectMask.__dataclass_fields__ or hasattr(ObjectMask, name), name
 
 
-@pytest.mark.parametrize("page", [*PAGES, "CHANGELOG.md", "docs/outputs.md", "docs/wire.md"])
+@pytest.mark.parametrize(
+    "page", [*PAGES, "CHANGELOG.md", "docs/outputs.md", "docs/wire.md", "docs/reliability.md"]
+)
 def test_no_link_leads_nowhere(page: str) -> None:
     for target in re.findall(r"\]\(([^)#:]+)\)", (ROOT / page).read_text()):
         assert ((ROOT / page).parent / target).exists(), target
