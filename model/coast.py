@@ -22,7 +22,7 @@ from .quality import SHIPPED, apply_table
 from .tracker import TrackerSettings
 from .types import BoolMask, MaskOrigin, ObjectMask, Prompt, RgbImage, TrackState, box_of_mask
 
-HALF_LIFE_MS = 600.0  # of a carried mask's quality
+HALF_LIFE_MS = 500.0  # of a carried mask's quality: docs/performance.md tells what it was measured on
 UNSURE_QUALITY = TrackerSettings().unsure_quality
 SLOPE_PX = 3.0  # of the thumb: as far from the flow's outline one unit of log odds moves it
 MOST_UNITS = 4.0  # of log odds by place: farther off, colour cannot change what flow says

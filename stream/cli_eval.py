@@ -15,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from .cli_eval_options import EvalRequest
 from .cli_eval_tables import eval_view
 from .console import EXIT_OK, paper, say
+from .costs import Realtime
 from .display import download_view
 from .doctor import stamp
 from .evaluate import Job, OnFrames, evaluate
@@ -22,7 +23,7 @@ from .evaluate_calibration import fitted_table, promises_of
 from .evaluate_data import LabelledSequence, find_sequences
 from .evaluate_networks import Networks, choose_networks
 from .evaluate_output import EvaluationFolder, json_bytes
-from .evaluate_report import video_record
+from .evaluate_report import realtime_record, video_record
 from .evaluate_scores import SequenceScores
 from .evaluate_stills import Still, find_stills, score_still, stills_record
 from .mask_sink import write_whole
@@ -99,16 +100,32 @@ def _videos(
         Job(sequence, request.seed, folder.predictions_of(sequence.name) if folder else None)
         for sequence in sequences
     ]
+    realtime = _realtime(request, networks, sequences[0])
     frames = sum(len(sequence.pictures) for sequence in sequences)
     with _progress(screen, "frames", frames) as advance:
         scores = list(
-            evaluate(jobs, networks.segmenters(request.workers), workers=request.workers, on_frames=advance)
+            evaluate(
+                jobs,
+                networks.segmenters(request.workers, realtime),
+                workers=request.workers,
+                on_frames=advance,
+            )
         )
     if folder:
         folder.write_video(sequences, scores)
     if request.fit_quality:
         _write_table(request.fit_quality, scores, request)
-    return video_record(scores)
+    record = video_record(scores)
+    return record if realtime is None else {**record, "realtime": realtime_record(scores, realtime)}
+
+
+def _realtime(request: EvalRequest, networks: Networks, sequence: LabelledSequence) -> Realtime | None:
+    """What a live stream is taken for, if one is; its costs are measured before other work disturbs them."""
+    if request.realtime is None:
+        return None
+    if request.costs is not None:
+        return Realtime(request.realtime, request.costs)
+    return Realtime(request.realtime, networks.measure_costs(sequence, request.realtime), are_measured=True)
 
 
 def _write_table(path: Path, scores: Sequence[SequenceScores], request: EvalRequest) -> None:

@@ -12,6 +12,7 @@ from typing import Literal
 from maskstream.model.errors import ConfigError
 
 from .config import ModelConfig
+from .costs import EXAMPLE, Costs, parse_costs
 
 EVAL_EXAMPLES = """\
 datasets:  JPEGImages/480p/SEQUENCE/*.jpg with Annotations/480p/SEQUENCE/*.png: DAVIS layout, any objects
@@ -22,10 +23,12 @@ examples:
   maskstream eval DAVIS --sequences DAVIS/ImageSets/2017/val.txt --out scores
   maskstream eval DAVIS --seed box --size 512 --json
   maskstream eval --stills coco128-seg
+  maskstream eval DAVIS --realtime 24 --size 448
 
 exit codes: 0 all was scored; 1 it broke off; 2 it could not be started; 130 stopped by Ctrl-C
 """
 _LEAST_FRAMES = 3
+_LOWEST_RATE, _HIGHEST_RATE = 1, 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,8 @@ class EvalRequest:
     workers: int
     out: Path | None
     fit_quality: Path | None
+    realtime: float | None  # frames per second
+    costs: Costs | None  # None: they are measured
     as_json: bool
     command: str  # as it was typed
 
@@ -50,6 +55,13 @@ class EvalRequest:
             raise ConfigError("nothing to score: name a DATASET in DAVIS layout, or give --stills DIR")
         if self.dataset is None and self.fit_quality:
             raise ConfigError("--fit-quality learns from tracked masks: name a DATASET in DAVIS layout")
+        if self.dataset is None and self.realtime is not None:
+            raise ConfigError("--realtime plays videos: name a DATASET in DAVIS layout")
+        if self.realtime is None and self.costs is not None:
+            raise ConfigError("--costs are those of a live stream: say how fast it comes, --realtime 24")
+        if self.realtime is not None and not _LOWEST_RATE <= self.realtime <= _HIGHEST_RATE:
+            bounds = f"{_LOWEST_RATE}..{_HIGHEST_RATE} frames/s"
+            raise ConfigError(f"--realtime must be in {bounds}, got {self.realtime:g}")
         if self.workers < 1:
             raise ConfigError(f"--workers must be at least 1, got {self.workers}")
         if self.max_frames is not None and self.max_frames < _LEAST_FRAMES:
@@ -77,6 +89,14 @@ def add_eval_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fit-quality", type=Path, metavar="FILE.json", help="write a table that calibrates quality"
     )
+    parser.add_argument(
+        "--realtime", type=float, metavar="FPS", help="score what a live stream of that rate would get"
+    )
+    parser.add_argument(
+        "--costs",
+        metavar="STAGE=MS,...",
+        help=f"what its stages take, such as {EXAMPLE}; measured at the start, if not given",
+    )
     parser.add_argument("--json", action="store_true", help="print the figures as one JSON object")
 
 
@@ -86,7 +106,8 @@ def eval_request(options: argparse.Namespace, model: ModelConfig, arguments: Seq
     Raises:
         ConfigError: options do not go together or are out of range.
     """
-    elsewhere = {"model", "as_json", "command"}
+    elsewhere = {"model", "as_json", "command", "costs"}
     given = {name: getattr(options, name) for name in EvalRequest.__slots__ if name not in elsewhere}
     command = shlex.join(["maskstream", *arguments])
-    return EvalRequest(**given, model=model, as_json=options.json, command=command)
+    costs = None if options.costs is None else parse_costs(options.costs)
+    return EvalRequest(**given, model=model, costs=costs, as_json=options.json, command=command)

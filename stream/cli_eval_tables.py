@@ -52,12 +52,14 @@ def _sequences_table(record: Record) -> Table:
 
 
 def _add_row(table: Table, name: str, figures: Record) -> None:
-    times = [f"{figures[key]:.1f}" if key in figures else "" for key in ("encode_ms", "track_ms")]
+    times = [_number(figures[key], ".1f") if key in figures else "" for key in ("encode_ms", "track_ms")]
     frames = str(figures.get("frames", ""))
     table.add_row(name, frames, *(f"{figures[key]:.3f}" for key in _FIGURES.values()), *times)
 
 
 def _video_lines(record: Record) -> Iterator[str]:
+    if "realtime" in record:
+        yield from _realtime_lines(record["realtime"])
     yield f"seeded by {record['seed']}; {_number(record['fps'], '.2f')} frames/s without reading and scoring"
     yield (
         f"empty masks: {_percent(record['absent_empty'])} of {record['absent_frames']} frames without the "
@@ -67,6 +69,15 @@ def _video_lines(record: Record) -> Iterator[str]:
         f"quality: expected calibration error {_number(record['ECE'], '.3f')}; refitted, each sequence by "
         f"the others: {_number(record['ECE_refit'], '.3f')}"
     )
+
+
+def _realtime_lines(realtime: Record) -> Iterator[str]:
+    hows = ", ".join(f"{_percent(share)} {how}" for how, share in realtime["how"].items())
+    costs = ", ".join(f"{stage} {ms:.1f} ms" for stage, ms in realtime["costs_ms"].items())
+    origin = "measured" if realtime["costs_are_measured"] else "given"
+    yield f"as a live stream of {realtime['rate']:g} frames/s; costs {origin}: {costs}"
+    ages = [_number(realtime[key], ".0f") for key in ("age_p50_ms", "age_p95_ms")]
+    yield f"{realtime['fresh_fps']:.1f} frames/s encoded; {hows}; age p50 {ages[0]} ms, p95 {ages[1]} ms"
 
 
 def _reliability_table(record: Record) -> Table:

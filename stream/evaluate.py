@@ -19,6 +19,7 @@ from .evaluate_scores import FrameScore, ObjectScores, SequenceScores, score_fra
 from .evaluate_seeds import Seed, schedule_seeds
 from .mask_sink import label_picture, labels_png, write_whole
 from .picture_source import PictureSource
+from .summary import Tally
 from .types import Frame, FrameResult
 
 FRAME_RATE = Fraction(24)  # DAVIS's
@@ -92,10 +93,12 @@ def evaluate_sequence(
     segment = make_segmenter(schedule_seeds(sequence, job.seed, FRAME_RATE))
     scores: dict[int, list[FrameScore]] = {object_id: [] for object_id in sequence.first_frames}
     times: list[tuple[float, float]] = []
+    tally = Tally()
     with PictureSource(sequence.pictures, source_id=sequence.name, frame_rate=FRAME_RATE) as source:
         for frame in source:
             result = segment(frame)
             times.append((result.encode_ms, result.track_ms))
+            tally.add(result)
             for object_id, score in _score(sequence, result, job.predictions).items():
                 scores[object_id].append(score)
             advance(1)
@@ -104,7 +107,7 @@ def evaluate_sequence(
         for object_id, first in sequence.first_frames.items()
     ]
     encode_ms, track_ms = zip(*times, strict=True)
-    return SequenceScores(sequence.name, tuple(objects), encode_ms, track_ms)
+    return SequenceScores(sequence.name, tuple(objects), encode_ms, track_ms, tally.encoded)
 
 
 def _score(

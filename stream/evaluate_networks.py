@@ -14,7 +14,9 @@ from maskstream.model.types import RgbImage
 from .agenda import Agenda
 from .commands import Command
 from .config import ModelConfig
+from .costs import Costs, Realtime
 from .evaluate import Segment
+from .evaluate_data import LabelledSequence
 from .evaluate_stills import Decode, Encode
 from .records import Record
 
@@ -41,10 +43,16 @@ class Networks:
         weights = {"name": self.weights_name, "sha256": digest_of(self.weights).sha256}
         return {"device": self.device, "engine": self.engine, "size": self.size, "weights": weights}
 
-    def segmenters(self, workers: int) -> TrackerSegmenters:
+    def segmenters(self, workers: int, realtime: Realtime | None = None) -> TrackerSegmenters:
         """For videos. Several processes with a thread per core each would get in one another's way."""
         share = self.threads if workers == 1 else max(1, (os.cpu_count() or 1) // workers)
-        return TrackerSegmenters(replace(self, threads=self.threads or share))
+        return TrackerSegmenters(replace(self, threads=self.threads or share), realtime)
+
+    def measure_costs(self, sequence: LabelledSequence, rate: float) -> Costs:
+        """What the stages of a live stream take here and now; plays some seconds of a sequence."""
+        from .evaluate_costs import measure_costs
+
+        return measure_costs(_predictor(self), sequence, rate)
 
     def stills(self) -> Encode:
         """For pictures; by torch, for other engines take seconds to get ready for each new size."""
@@ -64,15 +72,22 @@ class TrackerSegmenters:
     """Begins each video with a new tracker. Can be sent to another process."""
 
     networks: Networks
+    realtime: Realtime | None = None  # as if frames came by the clock; else every frame is encoded
 
     def __call__(self, schedule: Sequence[Command]) -> Segment:
         """A segmenter whose objects are shown as scheduled."""
+        from maskstream.model.guided_motion import GuidedMotion, GuidedTracker
         from maskstream.model.tracker import Tracker
 
+        from .evaluate_realtime import RealtimeSegmenter
         from .segmenter import Segmenter
 
         predictor = _predictor(self.networks)
-        return Segmenter(predictor, Tracker(predictor), Agenda(schedule))
+        if self.realtime is None:
+            return Segmenter(predictor, Tracker(predictor), Agenda(schedule))
+        motion = GuidedMotion()
+        segmenter = Segmenter(predictor, GuidedTracker(predictor, motion), Agenda(schedule))
+        return RealtimeSegmenter(segmenter, motion.guide, self.realtime)
 
 
 def choose_networks(model: ModelConfig, progress: Progress, notify: Notify) -> Networks:

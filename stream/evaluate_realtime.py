@@ -8,51 +8,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 
 from maskstream.model.coast import Coaster, Imprint, held
 from maskstream.model.drift import Drift, Thumb
-from maskstream.model.errors import ConfigError
 from maskstream.model.guided_motion import Guide
 from maskstream.model.types import ObjectMask, RgbImage
 
+from .costs import Costs, Realtime
 from .ladder import Ladder, Segmenting, Slot
 from .pipeline import LIVE_PLAN
 from .types import Frame, FrameResult
-
-
-@dataclass(frozen=True, slots=True)
-class Costs:
-    """What each stage of a live stream takes, in ms."""
-
-    encode: float  # image encoder
-    track: float  # everything from there to the masks
-    flow: float  # from one frame to the next
-    move: float  # all masks along it
-
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if not 0 < value < 1e6:
-                raise ConfigError(f"--costs: {field.name} must be above 0 ms, got {value:g}")
-
-
-def parse_costs(text: str) -> Costs:
-    """`encode=110,track=30,flow=5,move=2`, in ms, in any order.
-
-    Raises:
-        ConfigError: one is missing, unknown or no number.
-    """
-    names = [field.name for field in fields(Costs)]
-    shape = f"--costs {text}: give all four in ms, such as encode=110,track=30,flow=5,move=2"
-    try:
-        parts = [part.split("=") for part in text.split(",")]
-        values = {name.strip(): float(number) for name, number in parts}
-    except ValueError:
-        raise ConfigError(shape) from None
-    if sorted(values) != sorted(names):
-        raise ConfigError(shape)
-    return Costs(**values)
 
 
 class VirtualClock:
@@ -157,32 +123,30 @@ class RealtimeSegmenter:
     Args:
         segmenter: what the worker runs.
         guide: its tracker's.
-        rate: frames per second.
-        costs: of the stages.
+        realtime: how fast frames come, and what the stages cost.
     """
 
     def __init__(
-        self, segmenter: Segmenting, guide: Callable[[Sequence[Guide]], None], rate: float, costs: Costs
+        self, segmenter: Segmenting, guide: Callable[[Sequence[Guide]], None], realtime: Realtime
     ) -> None:
-        self._clock = VirtualClock()
-        self._interval_ns = round(1e9 / rate)
+        self._clock, costs = VirtualClock(), realtime.costs
+        self._interval_ns = round(1e9 / realtime.rate)
         worker = SimulatedWorker(segmenter, round(1e6 * (costs.encode + costs.track)), self._clock)
         coaster = TimedCoaster(costs, self._clock)
-        self.ladder = Ladder(segmenter, worker, coaster, self._interval_ns, self._clock, guide)
-        self.frames = self.dropped = 0
+        self._ladder = Ladder(segmenter, worker, coaster, self._interval_ns, self._clock, guide)
+        self._frames = 0
         self._last: FrameResult | None = None
 
     def __call__(self, frame: Frame) -> FrameResult:
         """Its own masks, or the last ones that were published if it was dropped from the queue."""
-        arrived_ns = self.frames * self._interval_ns
-        self.frames += 1
+        arrived_ns = self._frames * self._interval_ns
+        self._frames += 1
         frame = replace(frame, captured_ns=arrived_ns)
         # Dropped: before the ladder was free to take it, so many newer ones came that the queue let it go.
         if self._last is not None and self._clock() >= arrived_ns + LIVE_PLAN.capacity * self._interval_ns:
-            self.dropped += 1
             return _late(self._last, frame)
         self._clock.pass_until(arrived_ns)
-        self._last = self.ladder(frame)
+        self._last = self._ladder(frame)
         return self._last
 
 

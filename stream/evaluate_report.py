@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from statistics import median
 
+import numpy as np
 from maskstream.model.metrics import Statistics
 
+from .costs import Realtime
 from .evaluate_calibration import calibration_record, promises_of
 from .evaluate_scores import ObjectScores, SequenceScores, absence, mean_statistics, objects_of
 from .records import Record
@@ -30,15 +33,37 @@ def video_record(sequences: Sequence[SequenceScores]) -> Record:
 def speed_record(sequences: Sequence[SequenceScores]) -> Record:
     """Frames per second of encoding and tracking together (without reading and scoring), and ms per stage.
 
-    The first frame of each sequence is left out: the networks may get ready for its size on it.
+    The first frame of each sequence is left out: the networks may get ready for its size on it. Nulls where
+    no frame was encoded for itself, as in a live stream.
     """
-    encode_ms = [ms for sequence in sequences for ms in sequence.encode_ms[1:]]
-    track_ms = [ms for sequence in sequences for ms in sequence.track_ms[1:]]
-    total_s = (sum(encode_ms) + sum(track_ms)) / 1e3
+    frames = [
+        times
+        for sequence in sequences
+        for times in list(zip(sequence.encode_ms, sequence.track_ms, strict=True))[1:]
+        if times[0] > 0
+    ]
+    total_s = sum(map(sum, frames)) / 1e3
     return {
-        "fps": len(encode_ms) / total_s if total_s else None,
-        "encode_ms": median(encode_ms),
-        "track_ms": median(track_ms),
+        "fps": len(frames) / total_s if total_s else None,
+        "encode_ms": median(encode_ms for encode_ms, _ in frames) if frames else None,
+        "track_ms": median(track_ms for _, track_ms in frames) if frames else None,
+    }
+
+
+def realtime_record(sequences: Sequence[SequenceScores], realtime: Realtime) -> Record:
+    """What a live stream was taken for, and how its masks came."""
+    scores = [score for found in objects_of(sequences) for score in found.followed]
+    frames = sum(len(sequence.encode_ms) for sequence in sequences)
+    hows = Counter(score.how for score in scores)
+    ages_ms = [score.age_ms for score in scores if score.mask_px]
+    return {
+        "rate": realtime.rate,
+        "costs_ms": asdict(realtime.costs),
+        "costs_are_measured": realtime.are_measured,
+        "fresh_fps": sum(sequence.encoded for sequence in sequences) * realtime.rate / frames,
+        "how": {how: count / len(scores) for how, count in sorted(hows.items())},
+        "age_p50_ms": float(np.percentile(ages_ms, 50)) if ages_ms else None,
+        "age_p95_ms": float(np.percentile(ages_ms, 95)) if ages_ms else None,
     }
 
 

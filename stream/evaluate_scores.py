@@ -22,6 +22,8 @@ class FrameScore:
     mask_px: int  # of the mask as the tracker gave it
     quality: float  # what the tracker promised
     state: str
+    how: str = "fresh"  # the mask came to be; "none" where there is none
+    age_ms: float = 0.0  # of the evidence behind it
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +56,9 @@ class SequenceScores:
 
     name: str
     objects: tuple[ObjectScores, ...]
-    encode_ms: tuple[float, ...]  # of every frame
+    encode_ms: tuple[float, ...]  # of every frame; 0 of those that were not encoded
     track_ms: tuple[float, ...]
+    encoded: int = 0  # frames whose encoding is behind the masks
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,8 @@ def score_frame(frame: int, truth: BoolMask, labelled: BoolMask, found: ObjectMa
         mask_px=int(np.count_nonzero(mask)),
         quality=0.0 if found is None else found.quality,
         state="none" if found is None else found.state.value,
+        how="none" if found is None else found.how.value,
+        age_ms=0.0 if found is None else found.age_ms,
     )
 
 

@@ -25,7 +25,7 @@ from maskstream.model.types import MaskOrigin, ObjectMask, RgbImage
 from .telemetry import Clock
 from .types import Frame, FrameResult
 
-PATIENCE = 1.5  # budgets: a frame that would take longer from its capture on is not worth moving masks for
+PATIENCE = 0.5  # budgets: a frame that has waited longer is answered at once, with the masks before it
 NEW_SHARE = 0.25  # of the newest duration in an estimate
 
 
@@ -194,11 +194,10 @@ class Ladder:
         self._segmenter.close()
 
     def _is_late(self, frame: Frame) -> bool:
-        """Whether moving masks would take so long that frames behind this one were lost."""
+        """Whether frames behind this one would be lost if it took its time too."""
         if self._is_after_break(frame):
             return False  # masks from before the break are nothing to hold on to
-        ready_ns = self._clock() + self._following.ns + self._moving.ns
-        return ready_ns > frame.captured_ns + PATIENCE * self.budget_ns
+        return self._clock() > frame.captured_ns + PATIENCE * self.budget_ns
 
     def _is_after_break(self, frame: Frame) -> bool:
         return self._answer is not None and self._answer.frame.stretch != frame.stretch

@@ -10,7 +10,22 @@ import pytest
 from maskstream.model.quality import QualityTable
 from maskstream.stream import cli_eval
 from maskstream.stream.cli import main
+from maskstream.stream.costs import Costs
+from maskstream.stream.evaluate_realtime import RealtimeSegmenter
 from PIL import Image
+
+
+class Announced:
+    """A plain function as a segmenter that knows of nothing to come."""
+
+    def __init__(self, segment):
+        self.segment = segment
+
+    def __call__(self, frame):
+        return self.segment(frame)
+
+    def is_due(self, frame):
+        return False
 
 
 @pytest.fixture
@@ -25,8 +40,13 @@ def networks(monkeypatch, erring):
             weights = {"name": "stub", "sha256": "0123456789abcdef"}
             return {"device": "cpu", "engine": "torch", "size": self.size, "weights": weights}
 
-        def segmenters(self, workers):
-            return erring
+        def measure_costs(self, sequence, rate):
+            return Costs(80, 30, 4, 1)
+
+        def segmenters(self, workers, realtime=None):
+            if realtime is None:
+                return erring
+            return lambda schedule: RealtimeSegmenter(Announced(erring(schedule)), list, realtime)
 
         def stills(self):
             return lambda image: lambda prompts, multimask: np.zeros((len(prompts), *image.shape[:2]), bool)
@@ -196,3 +216,51 @@ def test_bad_input_is_refused_without_loading_torch():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["2", "False"]
+
+
+COSTS = "encode=80,track=30,flow=4,move=1"
+
+
+def test_a_live_stream_is_scored_by_given_costs(capsys, networks, davis):
+    line = (davis.root, "--realtime", "24", "--costs", COSTS, "--json")
+    records = [json.loads(run(capsys, *line)[1].out) for _ in range(2)]
+    live = records[0]["realtime"]
+    assert (live["rate"], live["costs_are_measured"]) == (24, False)
+    assert live["costs_ms"] == {"encode": 80, "track": 30, "flow": 4, "move": 1}
+    assert live["how"]["warped"] > 0.5
+    assert 80 < live["age_p50_ms"] <= live["age_p95_ms"] < 250
+    assert 5 < live["fresh_fps"] < 10
+    assert records[0]["JF"] == records[1]["JF"]
+    assert records[0]["fps"] is None
+
+
+def test_a_live_stream_for_people_by_measured_costs(capsys, networks, davis):
+    code, output = run(capsys, davis.root, "--realtime", "24")
+    assert code == 0
+    assert "as a live stream of 24 frames/s; costs measured: encode 80.0 ms, track 30.0 ms" in output.out
+    assert "frames/s encoded; " in output.out
+
+
+def test_a_machine_that_encodes_in_time_scores_as_a_file_does(capsys, networks, davis):
+    quick = ("--realtime", "24", "--costs", "encode=20,track=10,flow=4,move=1")
+    live, file = (json.loads(run(capsys, davis.root, *how, "--json")[1].out) for how in (quick, ()))
+    assert live["JF"] == file["JF"]
+    assert live["realtime"]["how"] == {"fresh": 1.0}
+    assert live["realtime"]["fresh_fps"] == 24
+
+
+@pytest.mark.parametrize(
+    ("line", "complaint"),
+    [
+        (("--costs", COSTS), "say how fast it comes, --realtime 24"),
+        (("--realtime", "0"), "--realtime must be in 1..1000 frames/s, got 0"),
+        (("--realtime", "24", "--costs", "encode=80"), "give encode, track, flow, move, each in ms"),
+        (("--realtime", "24", "--costs", COSTS + ",x=1"), "give encode, track, flow, move, each in ms"),
+        (("--realtime", "24", "--costs", "encode=a,track=30,flow=4,move=1"), "such as encode=80"),
+        (("--realtime", "24", "--costs", COSTS.replace("80", "-1")), "encode must be above 0"),
+    ],
+)
+def test_live_streams_that_make_no_sense(capsys, networks, davis, line, complaint):
+    code, output = run(capsys, davis.root, *line)
+    assert code == 2
+    assert complaint in output.err
