@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from .drift import Drift, Thumb, agreement, flow_estimator
 from .motion import Motion, MotionEstimator
 from .predictor import Predictor
-from .tracker import Tracker
+from .tracker import Tracker, TrackerSettings
 from .types import RgbImage
 
 
@@ -55,6 +55,11 @@ class GuidedMotion(MotionEstimator):
 class GuidedTracker(Tracker):
     """A tracker that is told how things moved between the frames it sees."""
 
-    def __init__(self, predictor: Predictor, motion: GuidedMotion) -> None:
-        super().__init__(predictor)
+    def __init__(
+        self,
+        predictor: Predictor,
+        motion: GuidedMotion,
+        settings: TrackerSettings = TrackerSettings(),  # noqa: B008
+    ) -> None:
+        super().__init__(predictor, settings)
         self._motion = motion

@@ -123,6 +123,11 @@ def _add_run_options(run: argparse.ArgumentParser) -> None:
         action="store_true",
         help="give a live stream only masks of encoded frames, and drop the other frames",
     )
+    run.add_argument(
+        "--interaction",
+        choices=("none", "exclusive"),
+        help="exclusive: a pixel is of one object, which keeps look-alikes apart; none: each by itself",
+    )
     run.add_argument("--json", action="store_true", help="print the summary as one JSON object")
     run.set_defaults(command=_run)
 
@@ -182,6 +187,7 @@ def config_overrides(options: argparse.Namespace) -> dict[str, Any]:
         "prompts": options.prompt,
         "sinks": options.sink,
         "control": options.control,
+        "interaction": options.interaction,
         "max_frames": options.max_frames,
         "connect_timeout_s": options.connect_timeout,
     }

@@ -102,6 +102,9 @@ class Config(Settings):
     max_staleness_ms: Annotated[float, AtLeast(0)] | None = 1000.0  # live: older packets are not decoded
     reconnect: ReconnectConfig = field(default_factory=ReconnectConfig)
     realtime: bool = False  # play a recording at its own pace, as if it were live
+    # exclusive: a pixel is of one object, and objects are background to each other (for look-alikes);
+    # none: an object's masks do not depend on which others are followed
+    interaction: Literal["none", "exclusive"] = "none"
     ladder: bool = True  # answer every frame of a live stream in time, by masks moved along if need be
     picture_rate: Annotated[float, AtLeast(0.001)] = 24.0  # frames per second of a folder of pictures
     max_frames: Annotated[int, AtLeast(1)] | None = None

@@ -8,6 +8,7 @@ from fractions import Fraction
 from maskstream.model.coast import Coaster
 from maskstream.model.guided_motion import GuidedMotion, GuidedTracker
 from maskstream.model.predictor import Predictor
+from maskstream.model.tracker import TrackerSettings
 
 from .agenda import Agenda
 from .ladder import Ladder
@@ -18,10 +19,15 @@ USUAL_RATE = Fraction(30)  # frames per second, of streams that do not say
 HIGHEST_RATE = Fraction(120)  # some say what cannot be
 
 
-def live_ladder(predictor: Predictor, agenda: Agenda, frame_rate: Fraction | None) -> Ladder:
+def live_ladder(
+    predictor: Predictor,
+    agenda: Agenda,
+    frame_rate: Fraction | None,
+    settings: TrackerSettings = TrackerSettings(),  # noqa: B008
+) -> Ladder:
     """A ladder for a new stream, which has until the next frame comes to answer one."""
     motion = GuidedMotion()
-    segmenter = Segmenter(predictor, GuidedTracker(predictor, motion), agenda)
+    segmenter = Segmenter(predictor, GuidedTracker(predictor, motion, settings), agenda)
     budget_ns = round(1e9 / min(frame_rate or USUAL_RATE, HIGHEST_RATE))
     worker = ThreadWorker(segmenter)
     return Ladder(segmenter, worker, Coaster(), budget_ns, time.monotonic_ns, motion.guide)

@@ -227,7 +227,7 @@ def _load_segmenter(
 ) -> Callable[[Frame], FrameResult]:
     # Here and not above: torch takes a second to import, which a typing error should not cost.
     from maskstream.model.predictor import load_predictor, resolve_device
-    from maskstream.model.tracker import Tracker
+    from maskstream.model.tracker import Tracker, TrackerSettings
     from maskstream.model.weights import resolve
 
     from .ladder_live import live_ladder
@@ -245,6 +245,7 @@ def _load_segmenter(
         original_hw=(info.height_px, info.width_px),
         notify=notify,
     )
+    settings = TrackerSettings(interaction=config.interaction)
     if info.is_live and config.ladder:
-        return live_ladder(predictor, inputs.agenda, info.frame_rate)
-    return Segmenter(predictor, Tracker(predictor), inputs.agenda)
+        return live_ladder(predictor, inputs.agenda, info.frame_rate, settings)
+    return Segmenter(predictor, Tracker(predictor, settings), inputs.agenda)

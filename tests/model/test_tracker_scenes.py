@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -103,7 +104,9 @@ def test_an_object_behind_another_is_occluded_and_comes_back(predictor: Predicto
 
 
 @pytest.mark.parametrize("interaction", ["none", "exclusive"])
-def test_look_alikes_that_touch_do_not_swap(predictor: Predictor, interaction: str) -> None:
+def test_look_alikes_that_touch_do_not_swap(
+    predictor: Predictor, interaction: Literal["none", "exclusive"]
+) -> None:
     settings = TrackerSettings(interaction=interaction)
     pictures = played(scene_of(*twins(gap_px=6)), 12)
     _, scores = follow(predictor, pictures, (1, 2), settings)
