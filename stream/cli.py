@@ -25,7 +25,7 @@ examples:
 """
 _RUN_EXAMPLES = f"""\
 sources:  a file, a folder or glob of pictures, rtsp:// or http:// URLs, a camera (0, /dev/video0),
-          synthetic: (moving shapes)
+          synthetic: (moving shapes), chaos:SOURCE (any of these, with faults)
 prompts:  ID:KIND=VALUE[@TIME], once for each box or point; px, or % of the picture's sides
             1:box=x0,y0,x1,y1    2:point=x,y    2:negative=x,y    3:mask=file.png    4:point=50%,50%@0:01:30
             4:remove@0:02:00    1:rename=7@0:02:30
