@@ -377,7 +377,8 @@ def test_the_fields_named_for_python_are_there() -> None:
 
 
 @pytest.mark.parametrize(
-    "page", [*PAGES, "CHANGELOG.md", "docs/outputs.md", "docs/wire.md", "docs/reliability.md"]
+    "page",
+    [*PAGES, "CHANGELOG.md", *(f"docs/{name}.md" for name in ("control", "outputs", "reliability", "wire"))],
 )
 def test_no_link_leads_nowhere(page: str) -> None:
     for target in re.findall(r"\]\(([^)#:]+)\)", (ROOT / page).read_text()):
