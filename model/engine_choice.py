@@ -15,15 +15,24 @@ from .mobile_sam import MobileSam
 from .self_check import CHECK_HW
 from .weights import cache_root
 
-EngineName = Literal["auto", "torch", "openvino", "openvino-bf16"]
+EngineName = Literal["auto", "torch", "openvino", "openvino-bf16", "onnxruntime"]
 ENGINE_NAMES: tuple[str, ...] = get_args(EngineName)
 Notify = Callable[[str], None]  # takes one plain sentence for the user
 
 log = logging.getLogger("maskstream")
 
 
+# Beside PyTorch, the packages that each engine needs, and how to get them. All of them run on the CPU only.
+_NEEDS = {
+    "openvino": (("openvino",), "openvino"),
+    "openvino-bf16": (("openvino",), "openvino"),
+    "onnxruntime": (("onnxruntime", "onnxscript"), "'maskstream[onnxruntime]'"),
+}
+_BY_SPEED = ("openvino", "onnxruntime")  # of the exact ones, as measured: docs/performance.md
+
+
 def choose_engine(name: str, device: torch.device) -> str:
-    """The engine that a name means on a device: "auto" is OpenVINO on a CPU, where installed, else torch.
+    """The engine that a name means on a device: "auto" is the quickest exact one that is installed for it.
 
     Raises:
         ConfigError: there is no such engine, or it does not run on this device.
@@ -31,16 +40,24 @@ def choose_engine(name: str, device: torch.device) -> str:
     """
     if name not in ENGINE_NAMES:
         raise ConfigError(f"there is no engine {name!r}; there are: {', '.join(ENGINE_NAMES)}")
-    has_openvino = importlib.util.find_spec("openvino") is not None
     if name == "auto":
-        return "openvino" if has_openvino and device.type == "cpu" else "torch"
-    if name.startswith("openvino") and device.type != "cpu":
+        here = [engine for engine in _BY_SPEED if device.type == "cpu" and is_installed(engine)]
+        return here[0] if here else "torch"
+    if name in _NEEDS and device.type != "cpu":
         raise ConfigError(
             f"engine {name} runs on the CPU, not on {device}; use --device cpu or --engine torch"
         )
-    if name.startswith("openvino") and not has_openvino:
-        raise EngineError(f"engine {name} is not installed; pip install openvino, or use --engine torch")
+    if not is_installed(name):
+        raise EngineError(
+            f"engine {name} is not installed; pip install {_NEEDS[name][1]}, or use --engine torch"
+        )
     return name
+
+
+def is_installed(name: str) -> bool:
+    """Whether the packages that an engine needs are there."""
+    packages, _ = _NEEDS.get(name, ((), ""))
+    return all(importlib.util.find_spec(package) is not None for package in packages)
 
 
 def make_engine(
@@ -70,7 +87,8 @@ def make_engine(
     chosen = choose_engine(name, model.device)
     if chosen != "torch":
         try:
-            engine: Engine = _openvino(model, chosen, input_hw, threads, notify)
+            engine = _graph_engine(model, chosen, threads, notify)
+            engine.prepare(input_hw)
             torch.set_num_threads(1)
             return engine
         except EngineError as error:
@@ -79,17 +97,17 @@ def make_engine(
             notify(f"{error}; this run uses torch, which is slower")
     if threads is not None:
         torch.set_num_threads(threads)
-    engine = TorchEngine(model)
-    engine.prepare(input_hw)
-    return engine
+    plain = TorchEngine(model)
+    plain.prepare(input_hw)
+    return plain
 
 
-def _openvino(
-    model: MobileSam, name: str, input_hw: tuple[int, int], threads: int | None, notify: Notify
-) -> Engine:
+def _graph_engine(model: MobileSam, name: str, threads: int | None, notify: Notify) -> Engine:
+    if name == "onnxruntime":
+        from .onnxruntime_engine import OnnxRuntimeEngine
+
+        return OnnxRuntimeEngine(model, cache_root() / "onnxruntime", threads, notify)
     from .openvino_engine import OpenVINOEngine
 
     precision: Literal["f32", "bf16"] = "bf16" if name == "openvino-bf16" else "f32"
-    engine = OpenVINOEngine(model, cache_root() / "openvino", threads, precision, notify)
-    engine.prepare(input_hw)
-    return engine
+    return OpenVINOEngine(model, cache_root() / "openvino", threads, precision, notify)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import importlib.util
 import json
 import tempfile
@@ -17,8 +16,9 @@ from numpy.typing import NDArray
 
 from . import prompt_encoder
 from .errors import EngineError
-from .graphs import Graph, graphs_of, traced
+from .graphs import Graph, graphs_of
 from .mobile_sam import MobileSam
+from .onnx_build import import_onnxruntime, write_onnx
 from .openvino_build import build_openvino, import_openvino
 
 TOLERANCE = 1e-3  # max abs, of every output
@@ -125,17 +125,8 @@ def _shape(sizes: Sequence[int], open_sizes: dict[int, object]) -> list[int | st
     return [OPEN_SIZE if which in open_sizes else size for which, size in enumerate(sizes)]
 
 
-def _write_onnx(graph: Graph, input_hw: tuple[int, int], path: Path) -> None:
-    program = torch.onnx.export(
-        traced(graph, input_hw), dynamo=True, verbose=False, output_names=list(graph.outputs)
-    )
-    assert program is not None  # it is, without a file name
-    program.save(path)
-
-
 def _run_onnx(path: Path, inputs: dict[str, Array]) -> Sequence[Array]:
-    runtime = importlib.import_module("onnxruntime")
-    session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    session = import_onnxruntime().InferenceSession(path, providers=["CPUExecutionProvider"])
     outputs: Sequence[Array] = session.run(None, inputs)
     return outputs
 
@@ -150,6 +141,6 @@ def _run_openvino(path: Path, inputs: dict[str, Array]) -> Sequence[Array]:
 
 
 FORMATS = {
-    "onnx": FileFormat(".onnx", ("onnxscript", "onnxruntime"), _write_onnx, _run_onnx),
+    "onnx": FileFormat(".onnx", ("onnxscript", "onnxruntime"), write_onnx, _run_onnx),
     "openvino": FileFormat(".xml", ("openvino",), _write_openvino, _run_openvino),
 }

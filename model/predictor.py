@@ -168,7 +168,7 @@ def load_predictor(
         device: "auto" takes CUDA where there is one, else the CPU.
         size: long side of the model input in px, a multiple of 16.
         engine: "torch"; "openvino", several times as fast on a CPU, but slow to start with each new size of
-            image; "openvino-bf16", faster still and less exact; "auto", the fastest exact one.
+            image; "openvino-bf16", faster still and less exact; "onnxruntime"; "auto", the fastest exact one.
         threads: CPU threads for the networks; None: one for each core.
         original_hw: the images' (h, w) px, where known: the engine then is ready before the first of them.
         notify: takes sentences for the user; a warning in the log, if not given.

@@ -143,7 +143,7 @@ def _add_model_options(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--engine",
-        choices=("auto", "torch", "openvino", "openvino-bf16"),
+        choices=("auto", "torch", "openvino", "openvino-bf16", "onnxruntime"),
         help="what runs the networks; auto: the quickest that is exact",
     )
     command.add_argument(

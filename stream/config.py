@@ -30,7 +30,7 @@ class ModelConfig(Settings):
     # Long side of the model input, px: smaller is faster and coarser. 1024 is what SAM was trained with.
     size: Annotated[int, MultipleOf(16, 64, 2048)] = 1024
     # auto: the quickest exact one for the device; bf16: quicker on CPUs that have it, masks differ a little.
-    engine: Literal["auto", "torch", "openvino", "openvino-bf16"] = "auto"
+    engine: Literal["auto", "torch", "openvino", "openvino-bf16", "onnxruntime"] = "auto"
     threads: Annotated[int, AtLeast(1)] | None = None  # CPU threads for the networks; None: one per core
 
 

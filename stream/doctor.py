@@ -104,24 +104,29 @@ def _packages() -> Iterator[Finding]:
             yield Finding("packages", name, metadata.version(name))
         except metadata.PackageNotFoundError:
             yield Finding("packages", name, f"missing; pip install {name}", is_fine=False)
-    yield Finding("packages", "openvino", _version_of("openvino"))
+    yield Finding("packages", "openvino", _version_of("openvino", "makes runs on a CPU faster"))
+    yield Finding(
+        "packages", "onnxruntime", _version_of("onnxruntime", "onnxscript, for --engine onnxruntime")
+    )
 
 
 def _compute() -> Iterator[Finding]:
-    from maskstream.model.engine_choice import choose_engine
+    from maskstream.model.engine_choice import ENGINE_NAMES, choose_engine, is_installed
     from maskstream.model.predictor import resolve_device
 
     yield from _torch()
+    installed = [name for name in ENGINE_NAMES if name != "auto" and is_installed(name)]
+    yield Finding("compute", "engines installed", ", ".join(installed))
     device = resolve_device("auto")
     engine = choose_engine("auto", device)
     yield Finding("compute", "a run uses", f"{device}, engine {engine}, size {ModelConfig().size} px")
 
 
-def _version_of(package: str) -> str:
+def _version_of(package: str, what_for: str) -> str:
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
-        return f"not installed; pip install {package} makes runs on a CPU faster"
+        return f"not installed; pip install {package} {what_for}"
 
 
 def _torch() -> Iterator[Finding]:

@@ -21,7 +21,7 @@ from .queues import Overflow, QueueClosed, StageQueue
 from .runner import prepare
 from .types import FrameResult, StreamInfo
 
-Engine = Literal["auto", "torch", "openvino", "openvino-bf16"]
+Engine = Literal["auto", "torch", "openvino", "openvino-bf16", "onnxruntime"]
 
 
 def track(

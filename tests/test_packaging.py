@@ -31,6 +31,7 @@ ONLY_IN = {
     "torch": {"model/*.py", "stream/doctor.py"},
     "timm": {"model/tiny_vit.py"},
     "openvino": {"model/openvino_*.py"},
+    "onnxruntime": {"model/onnx_build.py"},
     "urllib.request": {"model/download.py"},
 }
 NOT_IN_MODEL = {"maskstream.stream", "av", "zmq", "queue", "threading", "multiprocessing", "socket", "rich"}

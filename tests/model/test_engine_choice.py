@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
@@ -23,14 +23,21 @@ def model() -> MobileSam:
     return MobileSam().eval()
 
 
+Without = Callable[..., None]
+
+
 @pytest.fixture
-def without_openvino(monkeypatch: pytest.MonkeyPatch) -> None:
+def without(monkeypatch: pytest.MonkeyPatch) -> Without:
+    """Takes packages away."""
     find_spec = importlib.util.find_spec
 
-    def find(name: str, package: str | None = None) -> ModuleSpec | None:
-        return None if name == "openvino" else find_spec(name, package)
+    def remove(*names: str) -> None:
+        def find(name: str, package: str | None = None) -> ModuleSpec | None:
+            return None if name in names else find_spec(name, package)
 
-    monkeypatch.setattr(importlib.util, "find_spec", find)
+        monkeypatch.setattr(importlib.util, "find_spec", find)
+
+    return remove
 
 
 @pytest.fixture
@@ -38,7 +45,7 @@ def broken_openvino(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*arguments: object) -> Engine:
         raise EngineError("engine openvino computes wrongly")
 
-    monkeypatch.setattr(engine_choice, "_openvino", fail)
+    monkeypatch.setattr(engine_choice, "_graph_engine", fail)
 
 
 @pytest.mark.parametrize(
@@ -49,6 +56,7 @@ def broken_openvino(monkeypatch: pytest.MonkeyPatch) -> None:
         ("torch", CPU, "torch"),
         ("openvino", CPU, "openvino"),
         ("openvino-bf16", CPU, "openvino-bf16"),
+        ("onnxruntime", CPU, "onnxruntime"),
     ],
 )
 def test_the_quickest_for_the_device(name: str, device: torch.device, chosen: str) -> None:
@@ -56,20 +64,27 @@ def test_the_quickest_for_the_device(name: str, device: torch.device, chosen: st
     assert choose_engine(name, device) == chosen
 
 
-@pytest.mark.usefixtures("without_openvino")
-def test_torch_where_openvino_is_not_installed() -> None:
-    assert choose_engine("auto", CPU) == "torch"
-    with pytest.raises(EngineError, match="engine openvino is not installed; pip install openvino"):
+def test_what_is_not_installed(without: Without) -> None:
+    pytest.importorskip("onnxscript", reason="the extra `onnxruntime` is not installed")
+    without("openvino")
+    assert choose_engine("auto", CPU) == "onnxruntime"
+    with pytest.raises(EngineError, match="engine openvino is not installed; pip install openvino, or use"):
         choose_engine("openvino", CPU)
+    without("openvino", "onnxscript")
+    assert choose_engine("auto", CPU) == "torch"
+    with pytest.raises(EngineError, match=r"onnxruntime is not installed; pip install 'maskstream\[onnxrun"):
+        choose_engine("onnxruntime", CPU)
 
 
 def test_what_cannot_be() -> None:
     with pytest.raises(
-        ConfigError, match="no engine 'tensorrt'; there are: auto, torch, openvino, openvino-bf16"
+        ConfigError, match="no engine 'tensorrt'; there are: auto, torch, openvino, openvino-bf16, onnxrunt"
     ):
         choose_engine("tensorrt", CPU)
     with pytest.raises(ConfigError, match="openvino runs on the CPU, not on cuda; use --device cpu"):
         choose_engine("openvino", CUDA)
+    with pytest.raises(ConfigError, match="onnxruntime runs on the CPU, not on cuda; use --device cpu"):
+        choose_engine("onnxruntime", CUDA)
 
 
 @pytest.mark.usefixtures("broken_openvino")

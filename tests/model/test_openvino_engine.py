@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from maskstream.model import openvino_engine
+from maskstream.model import graph_engine, openvino_engine
 from maskstream.model.checkpoint import StateDict, build_model
 from maskstream.model.engines import TorchEngine
 from maskstream.model.errors import EngineError
@@ -213,7 +213,7 @@ def test_a_cpu_without_bf16_is_told_apart(model: MobileSam, monkeypatch: pytest.
 def test_networks_in_memory_are_few(
     model: MobileSam, engine: OpenVINOEngine, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(openvino_engine, "MAX_NETWORKS", 1)
+    monkeypatch.setattr(graph_engine, "MAX_NETWORKS", 1)
     few = OpenVINOEngine(model, folder)
     features, _ = few.encode(_pixels())
     few.decode(features, torch.tensor([[[8.0, 9.0]]]), torch.tensor([[1]]))
