@@ -36,6 +36,7 @@ class Outlook:
     background: SoftMask  # (4h, 4w), what of this frame is known to be something else
     as_shown: Tensor  # (gh, gw), response of each cell by what the user showed alone
     is_search: bool  # True if motion had no say: the object was unseen, or the scene was cut
+    is_doubtful: bool = True  # whether the decoder is asked for more than one opinion
 
 
 def look_ahead(

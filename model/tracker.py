@@ -48,13 +48,14 @@ class TrackerSettings:
     decoder_share: float = 0.5  # of the mask decoder in the final mask inside the box, the rest is the map
     predicted_iou_share: float = 0.1  # of the decoder's own guess in choosing a candidate
     least_agreement: float = 0.25  # soft IoU of candidate and map below which the map alone is the mask
+    sure_agreement: float = 0.8  # from here on the next frame asks the decoder once, not twice
     found_agreement: float = 0.5  # the same for an object that was searched for: less is not a find
     found_predicted_iou: float = 0.6  # likewise
     box_margin_px: int = 2  # low-res px by which the decoder may reach over its box
     confidence: float = 1.0  # power of |2p - 1| in how much a cell with object share p teaches
     doubt: float = 1.0  # how much a cell left out that looks like the object is kept from teaching
-    learn_every: int = 1  # frames: objects take turns, for learning is the costliest part
-    learning_rate: float = 0.1  # of a new frame in the appearance memory
+    learn_every: int = 2  # frames: objects take turns, for learning is the costliest part
+    learning_rate: float = 0.19  # of a new frame in the appearance memory
     anchor_weight: float = 0.5  # of what the user showed in the appearance memory
     lost_after_s: float = 1.0  # unseen for longer, an occluded object is lost
     sure_quality: float = 0.6  # from here on an uncertain track is tracked again
@@ -81,6 +82,7 @@ class _Track:
     state: TrackState
     seen_s: float  # media time when it was last seen
     frames_seen: int = 0
+    agreement: float = 0.0  # of decoder and map, when they were last asked
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -187,7 +189,7 @@ class Tracker:
         if motion is not None and not motion.is_cut and (track.soft > 0.5).any():
             near = look_ahead(track.memory, view.grid, motion, track.soft, track.background, settings)
             if (near.soft_map > 0.5).any():
-                return near
+                return replace(near, is_doubtful=track.agreement < self._settings.sure_agreement)
         return search(track.memory, view.grid, view.low_res_hw, settings)
 
     def _show(self, prompt: Prompt, outlook: Outlook | None, view: View) -> ObjectMask:
@@ -236,14 +238,16 @@ class Tracker:
         found = [_Found(np.zeros_like(outlook.soft_map)) for outlook in outlooks]
         if not seen:
             return found
-        pairs = [_prompt_pair(box, outlooks[i].soft_map) for i in seen if (box := boxes[i]) is not None]
-        prediction = self._predictor.decode_all(embedding, [prompt for pair in pairs for prompt in pair])
-        softs = torch.sigmoid(prediction.low_res_logits).cpu().numpy()
-        softs = softs.reshape(len(seen), 2, *softs.shape[1:])
-        ious = prediction.predicted_iou.cpu().numpy().reshape(len(seen), 2, -1)
-        for i, pair, candidates, predicted_iou in zip(seen, pairs, softs, ious, strict=True):
-            inside = self._reach(pair[0], embedding, outlooks[i])
-            found[i] = self._choose(outlooks[i], inside, candidates, predicted_iou)
+        asked = [_prompts_of(box, outlooks[i]) for i in seen if (box := boxes[i]) is not None]
+        prediction = self._predictor.decode_all(embedding, [prompt for each in asked for prompt in each])
+        counts = [len(each) for each in asked]
+        softs = torch.split(torch.sigmoid(prediction.low_res_logits), counts)
+        ious = torch.split(prediction.predicted_iou, counts)
+        for i, prompts, candidates, predicted_iou in zip(seen, asked, softs, ious, strict=True):
+            inside = self._reach(prompts[0], embedding, outlooks[i])
+            found[i] = self._choose(
+                outlooks[i], inside, candidates.cpu().numpy(), predicted_iou.cpu().numpy()
+            )
         return found
 
     def _reach(self, prompt: Prompt, embedding: ImageEmbedding, outlook: Outlook) -> SoftMask:
@@ -258,15 +262,16 @@ class Tracker:
         candidates: NDArray[np.float32],
         predicted_iou: NDArray[np.float32],
     ) -> _Found:
-        """The candidate of (2, 4, 4h, 4w) that agrees best with the map, mixed with the map."""
+        """The candidate of (1 or 2, 4, 4h, 4w) that agrees best with the map, mixed with the map."""
         settings, soft_map = self._settings, outlook.soft_map
-        agreements = [soft_iou(candidates[which], soft_map) for which in CANDIDATES]
+        choices = CANDIDATES[: len(CANDIDATES) if len(candidates) > 1 else -1]
+        agreements = [soft_iou(candidates[which], soft_map) for which in choices]
         totals = [
             agreement + settings.predicted_iou_share * float(predicted_iou[which])
-            for agreement, which in zip(agreements, CANDIDATES, strict=True)
+            for agreement, which in zip(agreements, choices, strict=True)
         ]
         best = int(np.argmax(totals))
-        guess, agreement = float(predicted_iou[CANDIDATES[best]]), agreements[best]
+        guess, agreement = float(predicted_iou[choices[best]]), agreements[best]
         if outlook.is_search and (
             agreement < settings.found_agreement or guess < settings.found_predicted_iou
         ):
@@ -275,12 +280,12 @@ class Tracker:
             return _Found(soft_map, guess, agreement)
         # The decoder speaks for the inside of its box only; a part seen beyond an occluder is the map's.
         share = settings.decoder_share * inside
-        return _Found(share * candidates[CANDIDATES[best]] + (1 - share) * soft_map, guess, agreement)
+        return _Found(share * candidates[choices[best]] + (1 - share) * soft_map, guess, agreement)
 
     def _update(self, track: _Track, outlook: Outlook, found: _Found, view: View) -> None:
         """Remember where the object was and what it looked like, as far as that is sure."""
         grid, time_s = view.grid, view.time_s
-        track.soft = found.soft
+        track.soft, track.agreement = found.soft, found.agreement
         track.state = self._next_state(track, found, time_s)
         as_shown = outlook.as_shown
         other = resize_soft(as_shown.cpu().numpy(), found.soft.shape) < 0
@@ -331,9 +336,10 @@ def _kept_apart(outlooks: Sequence[Outlook], found: Sequence[_Found]) -> tuple[l
     return kept_outlooks, kept
 
 
-def _prompt_pair(box_xyxy: NDArray[np.float32], soft_map: SoftMask) -> tuple[Prompt, Prompt]:
-    with_map = Prompt(1, box_xyxy=box_xyxy, low_res_logits=logits_of_soft(soft_map))
-    return with_map, Prompt(1, box_xyxy=box_xyxy)
+def _prompts_of(box_xyxy: NDArray[np.float32], outlook: Outlook) -> list[Prompt]:
+    """The box with the map as mask logits; where there is doubt the box alone as well."""
+    with_map = Prompt(1, box_xyxy=box_xyxy, low_res_logits=logits_of_soft(outlook.soft_map))
+    return [with_map, Prompt(1, box_xyxy=box_xyxy)] if outlook.is_doubtful else [with_map]
 
 
 def _object_mask(track: _Track, found: _Found, view: View, exact: BoolMask | None = None) -> ObjectMask:
