@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from maskstream.model.errors import InputError, MaskstreamError
 
+from .cli_bench_options import BENCH_EXAMPLES, add_bench_options, bench_request
 from .cli_ctl_options import CTL_EXAMPLES, add_ctl_options
 from .cli_eval_options import EVAL_EXAMPLES, add_eval_options, eval_request
 from .config import load_config, preset_names
@@ -69,6 +70,11 @@ def build_parser() -> argparse.ArgumentParser:
     add_eval_options(evaluation)
     _add_model_options(evaluation)
     evaluation.set_defaults(command=_eval)
+    bench = commands.add_parser(
+        "bench", help="how fast it is on this machine", epilog=BENCH_EXAMPLES, formatter_class=raw
+    )
+    add_bench_options(bench)
+    bench.set_defaults(command=_bench)
     export = commands.add_parser("export", help="write the networks for programs without PyTorch")
     _add_export_options(export)
     ctl = commands.add_parser(
@@ -240,6 +246,12 @@ def _eval(options: argparse.Namespace) -> int:
 
     model = load_config(None, _model_overrides(options)).model
     return eval_command(eval_request(options, model, options.arguments))
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from .cli_bench import bench_command
+
+    return bench_command(bench_request(options, options.arguments))
 
 
 def _doctor(options: argparse.Namespace) -> int:

@@ -28,7 +28,7 @@ ONLY_IN = {
     "msgpack": {"stream/wire_fields.py"},
     "yaml": {"stream/yaml_lines.py"},
     "rich": {"stream/cli*.py", "stream/console.py", "stream/display.py", "stream/doctor.py"},
-    "torch": {"model/*.py", "stream/doctor.py"},
+    "torch": {"model/*.py", "stream/doctor.py", "stream/bench_contenders.py"},
     "timm": {"model/tiny_vit.py"},
     "openvino": {"model/openvino_*.py"},
     "onnxruntime": {"model/onnx_build.py"},
@@ -40,6 +40,9 @@ NOT_IN_MODEL = {"maskstream.stream", "av", "zmq", "queue", "threading", "multipr
 CALLS_THE_MODEL = (
     "segmenter",
     "ladder*",
+    "bench_contenders",
+    "bench_jobs",
+    "cli_bench",
     "evaluate*",
     "runner",
     "doctor",

