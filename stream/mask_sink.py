@@ -124,12 +124,13 @@ def folder_name(source_id: str) -> str:
 def label_picture(result: FrameResult) -> NDArray[np.uint8 | np.uint16]:
     """(H, W) object ids, 0 where there is none; 16 bits if an id is above 255.
 
-    Where objects overlap the one of higher quality is on top, of equals the one with the higher id.
+    Where objects overlap the smaller one is on top, of equals the one with the higher id: a ball in front of
+    a person would else be swallowed.
     """
     wide = any(found.object_id > 255 for found in result.objects)
     hw = result.frame.hw
     picture: NDArray[np.uint8 | np.uint16] = np.zeros(hw, np.uint16) if wide else np.zeros(hw, np.uint8)
-    for found in sorted(result.objects, key=lambda found: (found.quality, found.object_id)):
+    for found in sorted(result.objects, key=lambda found: (-np.count_nonzero(found.mask), found.object_id)):
         picture[found.mask] = found.object_id
     return picture
 

@@ -86,10 +86,14 @@ def test_pictures_are_indexed_and_hold_the_ids(tmp_path, make_info, make_result)
             np.testing.assert_array_equal(np.asarray(picture), label_picture(result))
 
 
-def test_where_objects_overlap_the_better_one_is_on_top_of_equals_the_later(make_result):
-    better_below = label_picture(make_result(hw=(12, 16), objects=[square(1, 2, quality=0.8), square(2, 4)]))
+def test_where_objects_overlap_the_smaller_one_is_on_top_of_equals_the_later(make_result):
+    smaller_first = label_picture(
+        make_result(
+            hw=(12, 16), objects=[square(1, 4, side=3, quality=0.1), square(2, 3, side=6, quality=0.8)]
+        )
+    )
     equals = label_picture(make_result(hw=(12, 16), objects=[square(1, 2), square(2, 4)]))
-    assert better_below[5, 5] == 1
+    assert smaller_first[5, 5] == 1
     assert equals[5, 5] == 2
     assert (equals == 1).sum() == 12
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from maskstream.model.quality import apply_table
+from maskstream.model.quality import SHIPPED, apply_table, invert_table
 from maskstream.stream.evaluate_calibration import (
     Promise,
     calibration_record,
@@ -38,7 +38,7 @@ def test_a_refit_finds_what_quality_should_have_said():
     assert record["ECE"] == pytest.approx(np.mean([p.quality - p.quality**2 for p in promises]), abs=0.03)
     assert record["ECE_refit"] < 0.04
     assert sum(part["masks"] for part in record["reliability"]) == len(promises)
-    assert apply_table(0.7, fitted_table(promises)) == pytest.approx(0.49, abs=0.06)
+    assert apply_table(invert_table(0.7, SHIPPED), fitted_table(promises)) == pytest.approx(0.49, abs=0.06)
 
 
 def test_a_refit_does_not_see_the_sequence_it_is_judged_on():
