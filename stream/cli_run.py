@@ -75,6 +75,10 @@ def _run(config: Config, as_json: bool) -> int:
         run = prepare(config, notify=lambda sentence: say(f"note: {sentence}"), progress=progress)
     if not config.sinks:
         say("note: no --sink given, so the masks are computed and go nowhere")
+    if run.info.is_live:
+        import cv2  # it is loaded by now
+
+        cv2.setNumThreads(1)  # helpers would wait for cores that the networks keep busy, and the frame for them
     interrupts = _conduct(run, screen)
     summary = run.summary(stopped=interrupts.count > 0)
     if as_json:

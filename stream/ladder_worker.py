@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import threading
 import time
 from collections import deque
@@ -12,8 +10,6 @@ from collections.abc import Callable
 from .ladder import Estimate, Slot
 from .telemetry import Clock
 from .types import Frame, FrameResult
-
-NICENESS = 5  # of the worker: where both want a core, answering a frame in time comes first
 
 
 class ThreadWorker:
@@ -90,7 +86,6 @@ class ThreadWorker:
             self._thread.join()
 
     def _run(self) -> None:
-        _step_back()
         try:
             while (frame := self._next()) is not None:
                 result = self._work(frame)
@@ -112,11 +107,3 @@ class ThreadWorker:
                 return None
             self._in_work, self._started_ns = self._slot.take(), self._clock()
             return self._in_work
-
-
-def _step_back() -> None:
-    """Let other threads go first, where the system knows priorities of single threads."""
-    if sys.platform == "linux":
-        thread = threading.get_native_id()
-        now = os.getpriority(os.PRIO_PROCESS, thread)
-        os.setpriority(os.PRIO_PROCESS, thread, min(19, now + NICENESS))

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import threading
 import time
 from fractions import Fraction
 
 import numpy as np
 import pytest
-from maskstream.stream.ladder_worker import NICENESS, ThreadWorker
+from maskstream.stream.ladder_worker import ThreadWorker
 from maskstream.stream.types import Frame, FrameResult
 
 SOON_NS = 5_000_000_000
@@ -152,20 +150,3 @@ def test_closing_what_never_began():
     worker.close()
     worker.offer(frame_of(0), must=False)
     assert worker._thread.ident is None
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has priorities of single threads")
-def test_it_lets_others_go_first():
-    found = []
-
-    def look(frame):
-        found.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
-        return result_of(frame)
-
-    before = os.getpriority(os.PRIO_PROCESS, 0)
-    worker = ThreadWorker(look)
-    worker.offer(frame_of(0), must=False)
-    worker.wait(soon())
-    worker.close()
-    assert found == [min(19, before + NICENESS)]
-    assert os.getpriority(os.PRIO_PROCESS, 0) == before
