@@ -78,7 +78,7 @@ def _run(config: Config, as_json: bool) -> int:
     if run.info.is_live:
         import cv2  # it is loaded by now
 
-        cv2.setNumThreads(1)  # helpers would wait for cores that the networks keep busy, and the frame for them
+        cv2.setNumThreads(1)  # helpers would wait for cores that the networks keep busy
     interrupts = _conduct(run, screen)
     summary = run.summary(stopped=interrupts.count > 0)
     if as_json:
