@@ -51,6 +51,10 @@ class GuidedMotion(MotionEstimator):
         flow = self._flow.calc(now.gray, before.gray, guess)
         return Motion(flow, agreement(now.gray, before.gray, flow))
 
+    def forget(self) -> None:
+        """See `MotionEstimator.forget`."""
+        self._before = None
+
 
 class GuidedTracker(Tracker):
     """A tracker that is told how things moved between the frames it sees."""

@@ -63,6 +63,10 @@ class MotionEstimator:
         flow = self._dis.calc(gray, previous, None)
         return Motion(flow, _agreement(gray, previous, flow))
 
+    def forget(self) -> None:
+        """The next image does not follow the last one: there is no motion between them."""
+        self._previous = None
+
 
 def _small_gray(image: RgbImage) -> NDArray[np.uint8]:
     scale = min(1.0, FLOW_LONG_SIDE_PX / max(image.shape[:2]))

@@ -147,6 +147,10 @@ class Tracker:
         track.object_id = new_id
         self._tracks[new_id] = track
 
+    def interrupted(self) -> None:
+        """The stream broke off after the last frame: on the next one objects are found by looks alone."""
+        self._motion.forget()
+
     def _check_tracked(self, object_id: int) -> None:
         if object_id not in self._tracks:
             tracked = ", ".join(map(str, self.object_ids)) or "none"

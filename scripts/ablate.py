@@ -90,11 +90,12 @@ def main() -> None:
     parser.add_argument("--sequences", type=Path)
     parser.add_argument("--size", type=int, default=1024)
     parser.add_argument("--seed", choices=["mask", "box", "click"], default="mask")
+    parser.add_argument("--engine", default="auto", help="what decodes, and encodes in the first run")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_intermixed_args()
     torch.set_num_threads(args.threads)
     settings = changed(TrackerSettings(), args.changes)
-    base = load_predictor(size=args.size, engine="torch")
+    base = load_predictor(size=args.size, engine=args.engine, threads=args.threads)
     start = time.monotonic()
 
     def score(sequence: LabelledSequence) -> SequenceScores:

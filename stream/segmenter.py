@@ -32,6 +32,7 @@ class Segmenter:
         self._agenda = agenda or Agenda()
         self._objects: tuple[ObjectMask, ...] = ()  # of the last frame
         self._highest_id = 0
+        self._stretch: int | None = None  # of the last frame
 
     def __call__(self, frame: Frame) -> FrameResult:
         """Carry out the commands that are due, then find every object on the frame.
@@ -85,6 +86,9 @@ class Segmenter:
         started_ns = time.monotonic_ns()
         embedding = self._predictor.encode(frame.image)
         encoded_ns = time.monotonic_ns()
+        if self._stretch not in (None, frame.stretch):
+            self._tracker.interrupted()
+        self._stretch = frame.stretch
         for edit in plan.edits:
             if isinstance(edit, Remove):
                 self._tracker.remove(edit.object_id)

@@ -8,6 +8,7 @@ from typing import Literal
 import cv2
 import numpy as np
 import pytest
+from maskstream.model import tracker
 from maskstream.model.checkpoint import StateDict, build_model
 from maskstream.model.metrics import region_iou
 from maskstream.model.predictor import Predictor
@@ -61,12 +62,12 @@ def follow(
     settings: TrackerSettings = TrackerSettings(),  # noqa: B008
 ) -> tuple[list[dict[int, ObjectMask]], dict[int, list[float]]]:
     """Objects and their J by id, from the first frame's true masks."""
-    tracker = Tracker(predictor, settings)
+    following = Tracker(predictor, settings)
     found: list[dict[int, ObjectMask]] = []
     scores: dict[int, list[float]] = {i: [] for i in object_ids}
     for index, (image, truth) in enumerate(pictures):
         prompts = [Prompt(i, mask=truth[i]) for i in object_ids] if index == 0 else []
-        objects = tracker.step(image, predictor.encode(image), prompts, index / FPS)
+        objects = following.step(image, predictor.encode(image), prompts, index / FPS)
         found.append({one.object_id: one for one in objects})
         for i in object_ids:
             scores[i].append(region_iou(truth[i], found[-1][i].mask))
@@ -119,6 +120,18 @@ def test_in_exclusive_interaction_a_pixel_is_of_one_object(predictor: Predictor)
     found, _ = follow(predictor, played(scene_of(*twins(gap_px=-12)), 8), (1, 2), settings)
     shared = [np.count_nonzero(both[1].mask & both[2].mask) for both in found]
     assert max(shared) <= 0.02 * np.count_nonzero(found[0][1].mask)
+
+
+def test_after_a_break_objects_are_found_by_their_looks(
+    predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (image, truth), (later, moved_truth) = played(scene_of(disc(1, straight((90, 96), (1400, 0)))), 2)
+    object_tracker = Tracker(predictor)
+    object_tracker.step(image, predictor.encode(image), [Prompt(1, mask=truth[1])], 0.0)
+    object_tracker.interrupted()
+    monkeypatch.setattr(tracker, "look_ahead", lambda *_: pytest.fail("motion across a break"))
+    (found,) = object_tracker.step(later, predictor.encode(later), (), 30.0)
+    assert region_iou(moved_truth[1], found.mask) > 0.7
 
 
 def twins(gap_px: int) -> tuple[Thing, Thing]:
