@@ -84,7 +84,8 @@ def test_objects_engines_and_stages(settings):
 def test_a_live_stream(settings):
     rows = {row.what: row for row in live_rows(settings, lambda sentence: None)}
     assert 5 < rows["640x360: published"].value < 40
-    assert 0 < rows["640x360: encoded"].value <= rows["640x360: published"].value + 1
+    # Two rates over one second: the number of frames is the same, the time it is divided by not quite.
+    assert 0 < rows["640x360: encoded"].value <= 1.2 * rows["640x360: published"].value
     assert rows["854x480: latency"].unit == "ms"
     assert rows["854x480: age of evidence"].p95 >= rows["854x480: age of evidence"].value
 
