@@ -19,7 +19,7 @@ from .agenda import Agenda
 from .costs import Costs
 from .evaluate_data import LabelledSequence
 from .evaluate_seeds import schedule_seeds
-from .ladder import Ladder
+from .ladder import STALE, Ladder
 from .ladder_worker import ThreadWorker
 from .picture_source import PictureSource
 from .segmenter import Segmenter
@@ -76,8 +76,9 @@ def measure_costs(
     motion, coaster = GuidedMotion(), TimedCoaster()
     agenda = Agenda(schedule_seeds(sequence, "mask", frame_rate))
     segmenter = TimedSegmenter(predictor, GuidedTracker(predictor, motion), agenda)
-    worker = ThreadWorker(segmenter)
-    ladder = Ladder(segmenter, worker, coaster, round(1e9 / rate), time.monotonic_ns, motion.guide)
+    budget_ns = round(1e9 / rate)
+    worker = ThreadWorker(segmenter, round(STALE * budget_ns))
+    ladder = Ladder(segmenter, worker, coaster, budget_ns, time.monotonic_ns, motion.guide)
     count = max(round(seconds * rate), 2 * WARM_UP)
     pictures = tuple(islice(cycle(sequence.pictures), count))
     last: FrameResult | None = None

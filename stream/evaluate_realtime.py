@@ -16,7 +16,7 @@ from maskstream.model.guided_motion import Guide
 from maskstream.model.types import ObjectMask, RgbImage
 
 from .costs import Costs, Realtime
-from .ladder import Ladder, Segmenting, Slot
+from .ladder import STALE, Ladder, Segmenting, Slot
 from .pipeline import LIVE_PLAN
 from .types import Frame, FrameResult
 
@@ -43,8 +43,10 @@ class VirtualClock:
 class SimulatedWorker:
     """See `ladder.Worker`: works at once, and lets nobody see the result before its time."""
 
-    def __init__(self, work: Callable[[Frame], FrameResult], took_ns: int, clock: VirtualClock) -> None:
-        self._work, self._took_ns, self._clock = work, took_ns, clock
+    def __init__(
+        self, work: Callable[[Frame], FrameResult], took_ns: int, stale_ns: int, clock: VirtualClock
+    ) -> None:
+        self._work, self._took_ns, self._stale_ns, self._clock = work, took_ns, stale_ns, clock
         self._slot = Slot()
         self._in_work: FrameResult | None = None
         self._done_ns = 0  # when it will be, or was
@@ -96,6 +98,7 @@ class SimulatedWorker:
         while self._in_work is not None and self._done_ns <= self._clock():
             self._done.append(self._in_work)
             self._in_work = None
+            self._slot.drop_older(self._done_ns - self._stale_ns)
             self._begin(self._done_ns)
 
 
@@ -131,7 +134,8 @@ class RealtimeSegmenter:
     ) -> None:
         self._clock, costs = VirtualClock(), realtime.costs
         self._interval_ns = round(1e9 / realtime.rate)
-        worker = SimulatedWorker(segmenter, round(1e6 * (costs.encode + costs.track)), self._clock)
+        took_ns, stale_ns = round(1e6 * (costs.encode + costs.track)), round(STALE * self._interval_ns)
+        worker = SimulatedWorker(segmenter, took_ns, stale_ns, self._clock)
         coaster = TimedCoaster(costs, self._clock)
         self._ladder = Ladder(segmenter, worker, coaster, self._interval_ns, self._clock, guide)
         self._frames = 0

@@ -25,6 +25,9 @@ from maskstream.model.types import MaskOrigin, ObjectMask, RgbImage
 from .telemetry import Clock
 from .types import Frame, FrameResult
 
+# A worker that gets free takes up a frame no older than this, in budgets; else it waits for the next one. With
+# older evidence sooner, what is published would on average be older.
+STALE = 1 / 3
 PATIENCE = 0.5  # budgets: a frame that has waited longer is answered at once, with the masks before it
 NEW_SHARE = 0.25  # of the newest duration in an estimate
 
@@ -88,6 +91,11 @@ class Slot:
         """The frame, if there is one; it waits no more."""
         taken, self.frame = self.frame, None
         return taken
+
+    def drop_older(self, captured_ns: int) -> None:
+        """Let go of a frame that was captured before, unless it must be worked on."""
+        if self.frame is not None and not self._is_kept and self.frame.captured_ns < captured_ns:
+            self.frame = None
 
 
 class Coast(Protocol):

@@ -11,7 +11,7 @@ from maskstream.model.predictor import Predictor
 from maskstream.model.tracker import TrackerSettings
 
 from .agenda import Agenda
-from .ladder import Ladder
+from .ladder import STALE, Ladder
 from .ladder_worker import ThreadWorker
 from .segmenter import Segmenter
 
@@ -29,5 +29,5 @@ def live_ladder(
     motion = GuidedMotion()
     segmenter = Segmenter(predictor, GuidedTracker(predictor, motion, settings), agenda)
     budget_ns = round(1e9 / min(frame_rate or USUAL_RATE, HIGHEST_RATE))
-    worker = ThreadWorker(segmenter)
+    worker = ThreadWorker(segmenter, round(STALE * budget_ns))
     return Ladder(segmenter, worker, Coaster(), budget_ns, time.monotonic_ns, motion.guide)

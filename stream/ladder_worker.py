@@ -17,11 +17,14 @@ class ThreadWorker:
 
     Args:
         work: the real segmenter, called in one thread.
+        stale_ns: a frame that has waited longer is not begun: the next one is about to come.
         clock: monotonic, in ns.
     """
 
-    def __init__(self, work: Callable[[Frame], FrameResult], clock: Clock = time.monotonic_ns) -> None:
-        self._work, self._clock = work, clock
+    def __init__(
+        self, work: Callable[[Frame], FrameResult], stale_ns: int, clock: Clock = time.monotonic_ns
+    ) -> None:
+        self._work, self._stale_ns, self._clock = work, stale_ns, clock
         # A daemon, so that a device driver that never returns cannot keep the interpreter from exiting.
         self._thread = threading.Thread(target=self._run, name="ladder worker", daemon=True)
         self._changed = threading.Condition()
@@ -93,6 +96,7 @@ class ThreadWorker:
                     self._took.add(self._clock() - self._started_ns)
                     self._done.append(result)
                     self._in_work = None
+                    self._slot.drop_older(self._clock() - self._stale_ns)
                     self._changed.notify_all()
         except BaseException as error:  # it is raised where the next frame is answered
             with self._changed:

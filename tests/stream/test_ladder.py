@@ -82,10 +82,10 @@ class OneToTheRight(Coaster):
 class Stream:
     """Feeds frames to a ladder, each at its time or, if the ladder is busy, when it is free."""
 
-    def __init__(self, encode_ms, flow_ms=4.0, move_ms=2.0, **options):
+    def __init__(self, encode_ms, flow_ms=4.0, move_ms=2.0, stale_ms=1000.0, **options):
         self.clock, self.segmenter, self.guides = VirtualClock(), Segmenter(**options), []
         self.coast = OneToTheRight(self.clock, flow_ms, move_ms)
-        self.worker = SimulatedWorker(self.segmenter, ms(encode_ms), self.clock)
+        self.worker = SimulatedWorker(self.segmenter, ms(encode_ms), ms(stale_ms), self.clock)
         self.ladder = Ladder(
             self.segmenter, self.worker, self.coast, ms(INTERVAL_MS), self.clock, self.guides.append
         )
@@ -141,6 +141,16 @@ def test_the_worker_is_never_idle_and_always_on_the_newest_frame():
     # 110 ms a frame, 40 ms apart: 1560 ms are worth 14 frames, and the one that is being worked on.
     assert len(stream.segmenter.encoded) == 15
     assert set(np.diff(stream.segmenter.encoded)) == {2, 3}
+
+
+def test_a_stale_frame_is_not_begun_when_the_next_is_about_to_come():
+    stream = Stream(encode_ms=110, stale_ms=13)
+    stream.run(*range(40))
+    # Done at 110 ms: frame 2 came 30 ms before, so the worker waits for frame 3, at 120 ms.
+    assert stream.segmenter.encoded[:4] == [0, 3, 6, 9]
+    shown = Stream(encode_ms=110, stale_ms=13, due={2})
+    shown.run(*range(12))
+    assert 2 in shown.segmenter.encoded  # it must be
 
 
 def test_evidence_is_waited_for_where_it_comes_in_time():
@@ -272,6 +282,12 @@ def test_a_slot_keeps_the_newest_or_what_must_be_done():
     assert slot.take() is None
     assert slot.offer(frames[3], must=False)
     assert slot.take() is frames[3]
+    for must in (False, True):
+        slot.offer(frames[1], must=must)
+        slot.drop_older(frames[1].captured_ns)
+        assert slot.frame is frames[1]
+        slot.drop_older(frames[2].captured_ns)
+        assert (slot.take() is frames[1]) == must
 
 
 def test_results_keep_what_they_were_given():

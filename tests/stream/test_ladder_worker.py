@@ -12,6 +12,7 @@ from maskstream.stream.ladder_worker import ThreadWorker
 from maskstream.stream.types import Frame, FrameResult
 
 SOON_NS = 5_000_000_000
+NEVER = 1 << 62  # ns
 
 
 def frame_of(index):
@@ -46,7 +47,7 @@ def gate():
 
 @pytest.fixture
 def worker(gate):
-    worker = ThreadWorker(gate)
+    worker = ThreadWorker(gate, NEVER)
     yield worker
     gate.go.release(100)
     worker.close()
@@ -84,6 +85,22 @@ def test_a_frame_that_must_be_done_is_not_passed_over(worker, gate):
     assert [worker.wait(soon()).frame.index for _ in range(2)] == [0, 1]
 
 
+def test_a_frame_that_has_waited_for_long_makes_room_for_the_next(gate):
+    clock_ms = [0]
+    worker = ThreadWorker(gate, 10_000_000, clock=lambda: clock_ms[0] * 1_000_000)
+    worker.offer(frame_of(0), must=False)
+    assert gate.begun.acquire(timeout=5)
+    worker.offer(frame_of(1), must=False)
+    clock_ms[0] = 11
+    gate.go.release(2)
+    while worker.expected_ns is not None:
+        time.sleep(0.001)
+    worker.offer(frame_of(2), must=False)  # as old by its capture: but it has not waited
+    assert gate.begun.acquire(timeout=5)
+    worker.close()
+    assert gate.seen == [0, 2]
+
+
 def test_results_that_are_done_count_as_held(worker, gate):
     worker.offer(frame_of(0), must=False)
     gate.go.release()
@@ -97,7 +114,7 @@ def test_results_that_are_done_count_as_held(worker, gate):
 
 def test_what_it_expects(gate):
     clock_ms = [0]
-    worker = ThreadWorker(gate, clock=lambda: clock_ms[0] * 1_000_000)
+    worker = ThreadWorker(gate, NEVER, clock=lambda: clock_ms[0] * 1_000_000)
     assert (worker.takes_ns, worker.expected_ns) == (0, None)
     worker.offer(frame_of(0), must=False)
     assert gate.begun.acquire(timeout=5)
@@ -121,7 +138,7 @@ def test_an_error_is_raised_where_results_are_taken():
     def fail(frame):
         raise error
 
-    worker = ThreadWorker(fail)
+    worker = ThreadWorker(fail, NEVER)
     worker.offer(frame_of(0), must=False)
     with pytest.raises(RuntimeError) as caught:
         worker.wait(soon())
@@ -146,7 +163,7 @@ def test_close_ends_the_thread_after_the_frame_in_work(worker, gate):
 
 
 def test_closing_what_never_began():
-    worker = ThreadWorker(result_of)
+    worker = ThreadWorker(result_of, NEVER)
     worker.close()
     worker.offer(frame_of(0), must=False)
     assert worker._thread.ident is None
