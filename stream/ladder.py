@@ -25,8 +25,8 @@ from maskstream.model.types import MaskOrigin, ObjectMask, RgbImage
 from .telemetry import Clock
 from .types import Frame, FrameResult
 
-# A worker that gets free takes up a frame no older than this, in budgets; else it waits for the next one. With
-# older evidence sooner, what is published would on average be older.
+# A worker that gets free takes up a frame no older than this, in budgets; else it waits for the next one.
+# With older evidence sooner, what is published would on average be older.
 STALE = 1 / 3
 PATIENCE = 0.5  # budgets: a frame that has waited longer is answered at once, with the masks before it
 NEW_SHARE = 0.25  # of the newest duration in an estimate
