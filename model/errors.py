@@ -9,7 +9,8 @@ MaskstreamError
 │   ├── SourceError        a source cannot be opened or holds no video
 │   ├── SinkError          an output cannot be written
 │   └── ControlError       a request to a run cannot be carried out, or nobody answers it
-└── StreamBrokenError      a source ended by failure after it had begun (exit code 1)
+├── StreamBrokenError      a source ended by failure after it had begun (exit code 1)
+└── StageStuckError        a part of a run hung, and the watchdog ended it (exit code 1)
 """
 
 
@@ -51,3 +52,7 @@ class ControlError(InputError):
 
 class StreamBrokenError(MaskstreamError):
     """A source ended by failure after it had begun; all frames before the break were delivered."""
+
+
+class StageStuckError(MaskstreamError):
+    """A part of a run hung, and could not be restarted; what was published before is written."""

@@ -15,7 +15,7 @@ from maskstream.model.errors import StreamBrokenError
 from .queues import Overflow, StageQueue
 from .source_status import SourceStatus
 from .stage import Stage
-from .telemetry import Clock, StageReport, StageStats
+from .telemetry import Clock, Moment, StageReport, StageStats
 from .types import Frame, FrameResult
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .sources import Source
 
 _GRACE_S = 0.5  # after a failure: how long sinks may go on writing what they were already given
+_GIVE_UP_S = 3.0  # where a stage hangs for good: how long the others may take to finish
 _POLL_S = 0.05  # how often a waiting caller looks whether that time is over
 
 
@@ -111,6 +112,7 @@ class Pipeline:
         self._lock = threading.Lock()
         self._errors: list[BaseException] = []
         self._failed_ns: int | None = None
+        self._given_up_ns: int | None = None
         self._companions: list[tuple[Callable[[], object] | None, Callable[[], object]]] = []
         self._make_stages()
 
@@ -186,6 +188,26 @@ class Pipeline:
         """How the source is doing, if it can tell; any thread."""
         return self._tap.status()
 
+    def reconnect(self, why: str) -> bool:
+        """Have a source that hangs connect anew; False if that is not in its nature. Any thread."""
+        return self._tap.reconnect(why)
+
+    @property
+    def stages(self) -> tuple[Stage[Any, Any], ...]:
+        """`capture`, `segmenter`, and one for each sink, under its name."""
+        return self._stages
+
+    @property
+    def queues(self) -> tuple[tuple[str, StageQueue[Any]], ...]:
+        """The queue before each stage that has one, with the stage's name."""
+        return tuple(zip(("segmenter", *self._sink_names), (self._frames, *self._results), strict=True))
+
+    def moments(self) -> list[tuple[str, Moment]]:
+        """What each stage is doing; and the segmenter's helper, if it has one."""
+        moments = [(stage.name, stage.stats.moment()) for stage in self._stages]
+        helper = getattr(self._segmenter, "helper_moment", None)  # only the ladder has it
+        return moments if helper is None else [*moments, ("ladder worker", helper())]
+
     def pause(self) -> None:
         """Begin no more frames until resume(): a file waits, a live stream drops and counts."""
         self._frames.hold()
@@ -211,6 +233,12 @@ class Pipeline:
             queue.abort()
         self.stop()
 
+    def give_up(self, error: BaseException) -> None:
+        """Fail with this error, because a stage hangs: others may finish, and nobody waits for that one."""
+        self._keep(error)
+        self._given_up_ns = self._clock()
+        self._shut_down()
+
     def _hurry_sinks(self) -> None:
         for sink in self._sinks:
             hurry = getattr(sink, "hurry", None)  # only those that wait for others have it
@@ -218,12 +246,17 @@ class Pipeline:
                 hurry()
 
     def wait(self, timeout_s: float | None = None) -> bool:
-        """Wait until all stages have ended, at most `timeout_s`; True if so. Raises none of their errors."""
+        """Wait until all stages have ended, at most `timeout_s`; True if so. Raises none of their errors.
+
+        After give_up() it is True soon, though one stage hangs.
+        """
         deadline_ns = None if timeout_s is None else self._clock() + int(timeout_s * 1e9)
         for stage in self._stages:
             while stage.is_alive():
                 stage.join(_POLL_S)
                 self._abort_when_overdue()
+                if self._given_up_ns is not None and self._clock() - self._given_up_ns > _GIVE_UP_S * 1e9:
+                    return True
                 if deadline_ns is not None and self._clock() >= deadline_ns:
                     return not self.is_alive()
         return True
@@ -340,6 +373,10 @@ class _SourceTap:
     def status(self) -> SourceStatus | None:
         status = getattr(self._source, "status", None)  # users' own sources need not have it
         return None if status is None else status()
+
+    def reconnect(self, why: str) -> bool:
+        reconnect = getattr(self._source, "reconnect", None)
+        return reconnect is not None and bool(reconnect(why))
 
     def close(self) -> None:
         self._closing.set()

@@ -50,6 +50,15 @@ class RecoveringSource(BaseSource):
         self._on_end = on_end
         self._closed = connector.closed
         self._joint = Joint(first.info)
+        self._unwanted: str | None = None  # why the present connection is to be given up
+
+    def reconnect(self, why: str) -> bool:
+        """Give up a connection that hangs, and connect again; False if that is going on. Any thread."""
+        if self.status().state is SourceState.RECONNECTING:
+            return False
+        self._unwanted = why
+        self._connection.close()
+        return True
 
     def standby(self) -> None:
         """As the connection does."""
@@ -64,7 +73,9 @@ class RecoveringSource(BaseSource):
                     if frame.captured_ns - began_ns > _GOOD_AFTER_S * 1e9:
                         self._connector.worked()
                     yield self._joint.place(frame)
-                return
+                if self._unwanted is None:
+                    return
+                broken = StreamBrokenError(self._unwanted)
             except StreamBrokenError as error:
                 broken = error
             self._recover(broken)
@@ -83,7 +94,7 @@ class RecoveringSource(BaseSource):
             self._give_up(why)
         if connection is None:
             return
-        self._connection = connection
+        self._connection, self._unwanted = connection, None
         self.counts.reconnects += 1
         self._board.change(SourceState.RUNNING)
         self._board.waits()

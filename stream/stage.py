@@ -78,9 +78,12 @@ class Stage(Generic[T, R]):
         self._thread.join(timeout_s)
 
     def _run(self) -> None:
-        for step in (self._loop, *(box.close for box in self._outboxes), self._inbox.close, self._finish):
+        self._guard(self._loop)
+        self.stats.ending()
+        for step in (*(box.close for box in self._outboxes), self._inbox.close, self._finish):
             if step is not None:
                 self._guard(step)
+        self.stats.ended()
 
     def _guard(self, step: Callable[[], None]) -> None:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import threading
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -91,6 +92,8 @@ class Tally:
         self._evidence_ns = -math.inf  # when the newest of them was captured
         self._start_s: float | None = None
         self._counts: dict[int, _Count] = {}
+        self._last_states: Counter[TrackState] = Counter()  # of objects on the last result's frame
+        self._origins: Counter[MaskOrigin] = Counter()  # of all masks
         self._lock = threading.Lock()
 
     def add(self, result: FrameResult) -> None:
@@ -100,6 +103,8 @@ class Tally:
                 self._start_s = result.frame.time_s
             self.last_index, self.media_s = result.frame.index, result.frame.time_s - self._start_s
             self._count_evidence(result)
+            self._last_states = Counter(found.state for found in result.objects)
+            self._origins.update(found.how for found in result.objects)
             for found in result.objects:
                 count = self._counts.setdefault(found.object_id, _Count())
                 count.frames += 1
@@ -113,6 +118,15 @@ class Tally:
         if newest_ns > self._evidence_ns + 1e3:  # ages are rounded
             self._evidence_ns = newest_ns
             self.encoded += 1
+
+    def last_states(self) -> Counter[TrackState]:
+        """How many objects of the last result were in each state."""
+        return self._last_states
+
+    def origins(self) -> Counter[MaskOrigin]:
+        """How many masks so far rest on what."""
+        with self._lock:
+            return self._origins.copy()
 
     def objects(self) -> tuple[ObjectSummary, ...]:
         """Every object so far, by id."""

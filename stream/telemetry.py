@@ -6,8 +6,10 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import Enum
+from itertools import accumulate
 
 Clock = Callable[[], int]  # monotonic, in ns
 
@@ -23,13 +25,22 @@ class DurationHistogram:
     def __init__(self) -> None:
         self._counts = [0] * _BUCKETS
         self.total = 0
+        self.sum_ms = 0.0
         self.max_ms = 0.0
 
     def add(self, duration_ms: float) -> None:
         """Count one duration."""
         self._counts[_bucket_of(duration_ms)] += 1
         self.total += 1
+        self.sum_ms += duration_ms
         self.max_ms = max(self.max_ms, duration_ms)
+
+    def up_to(self, bounds_ms: Sequence[float]) -> Durations:
+        """How many durations there are up to each of the growing bounds, which are met within 2 %."""
+        sums = list(accumulate(self._counts, initial=0))
+        # A bucket that a bound runs through belongs below it if its middle does.
+        counts = tuple(sums[min(round(_place_of(bound)), _BUCKETS)] for bound in bounds_ms)
+        return Durations(counts, self.total, self.sum_ms)
 
     def percentile_ms(self, percent: float) -> float:
         """The duration that `percent` of all do not exceed, within 2 %; 0.0 while there are none."""
@@ -42,9 +53,41 @@ class DurationHistogram:
 
 
 def _bucket_of(duration_ms: float) -> int:
-    if duration_ms <= _SMALLEST_MS:
-        return 0
-    return min(int(math.log(duration_ms / _SMALLEST_MS, _BUCKET_RATIO)), _BUCKETS - 1)
+    return min(int(_place_of(duration_ms)), _BUCKETS - 1)
+
+
+def _place_of(duration_ms: float) -> float:
+    """Buckets from the smallest duration to this one."""
+    return 0.0 if duration_ms <= _SMALLEST_MS else math.log(duration_ms / _SMALLEST_MS, _BUCKET_RATIO)
+
+
+@dataclass(frozen=True, slots=True)
+class Durations:
+    """A histogram for others: how many durations do not exceed each bound."""
+
+    counts: tuple[int, ...]  # one for each bound, growing
+    total: int
+    sum_ms: float
+
+
+class Activity(Enum):
+    """What a stage is doing."""
+
+    IDLE = "idle"  # not started
+    WAITING = "waiting"  # for an item
+    WORKING = "working"  # on an item
+    HANDING_ON = "handing on"  # the result; a full queue makes it wait
+    ENDING = "ending"  # there are no more items: finishes its output
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A stage at one moment."""
+
+    activity: Activity
+    since_ns: int  # of the stage's clock: when that began
+    items: int  # done so far
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,29 +116,54 @@ class StageStats:
         self._lock = threading.Lock()
         self._work, self._latency = DurationHistogram(), DurationHistogram()
         self._waited_ns = self._blocked_ns = 0
-        self._started_ns = self._lap_ns = clock()
+        self._started_ns = self._lap_ns = self._ending_ns = clock()
         self._done_ns: deque[int] = deque(maxlen=_RECENT)
+        self._activity = Activity.IDLE
 
     def start(self) -> None:
         """The stage begins now; without this call, at construction."""
         with self._lock:
             self._started_ns = self._lap_ns = self._clock()
+            self._activity = Activity.WAITING
 
     def waited(self) -> None:
         """The last span was spent waiting for an item."""
         with self._lock:
             self._waited_ns += self._lap()
+            self._activity = Activity.WORKING
 
     def worked(self) -> None:
         """The last span was spent on an item, which is done now."""
         with self._lock:
             self._work.add(self._lap() / 1e6)
             self._done_ns.append(self._lap_ns)
+            self._activity = Activity.HANDING_ON
 
     def blocked(self) -> None:
         """The last span was spent waiting for room downstream."""
         with self._lock:
             self._blocked_ns += self._lap()
+            self._activity = Activity.WAITING
+
+    def ending(self) -> None:
+        """There are no more items."""
+        with self._lock:
+            self._activity, self._ending_ns = Activity.ENDING, self._clock()
+
+    def ended(self) -> None:
+        """Nothing is left to do."""
+        with self._lock:
+            self._activity = Activity.ENDED
+
+    def moment(self) -> Moment:
+        """What the stage is doing."""
+        with self._lock:
+            return Moment(self._activity, max(self._lap_ns, self._ending_ns), self._work.total)
+
+    def durations(self, bounds_ms: Sequence[float]) -> tuple[Durations, Durations]:
+        """Work on an item, and latency, as histograms with these bounds."""
+        with self._lock:
+            return self._work.up_to(bounds_ms), self._latency.up_to(bounds_ms)
 
     def add_latency(self, latency_ms: float) -> None:
         """Record one item's age, capture to result."""

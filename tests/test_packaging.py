@@ -33,6 +33,7 @@ ONLY_IN = {
     "openvino": {"model/openvino_*.py"},
     "onnxruntime": {"model/onnx_build.py"},
     "urllib.request": {"model/download.py"},
+    "prometheus_client": {"stream/metrics.py", "stream/metrics_server.py"},
 }
 NOT_IN_MODEL = {"maskstream.stream", "av", "zmq", "queue", "threading", "multiprocessing", "socket", "rich"}
 # One stage calls the model, and so does scoring; the others load it, list its weights or show them coming.
@@ -40,6 +41,7 @@ NOT_IN_MODEL = {"maskstream.stream", "av", "zmq", "queue", "threading", "multipr
 CALLS_THE_MODEL = (
     "segmenter",
     "ladder*",
+    "metrics_device",
     "bench_contenders",
     "bench_jobs",
     "cli_bench",

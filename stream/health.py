@@ -1,0 +1,107 @@
+"""Is the process well, and do frames flow? For those who start programs anew, or send work to them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain, count
+from typing import TYPE_CHECKING, Any
+
+from .source_status import SourceState
+
+if TYPE_CHECKING:
+    from .pipeline import Pipeline
+    from .summary import Tally
+    from .watchdog import Watchdog
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Watched:
+    """A run that is looked at from outside."""
+
+    source: str  # the stream's name, without passwords; unique in its roster
+    pipeline: Pipeline
+    tally: Tally
+    watchdog: Watchdog | None = None
+
+    @property
+    def state(self) -> SourceState:
+        """The source's; of one that cannot tell, whether the pipeline runs."""
+        status = self.pipeline.source_status()
+        if not self.pipeline.is_alive():
+            return SourceState.FAILED if self.pipeline.error is not None else SourceState.ENDED
+        return SourceState.RUNNING if status is None else status.state
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether frames flow, or would if the run were not paused."""
+        return self.state is SourceState.RUNNING and self.tally.last_index >= 0
+
+
+class Roster:
+    """The runs of a process; more may come while it is read."""
+
+    def __init__(self) -> None:
+        self._runs: tuple[Watched, ...] = ()
+        self._lock = threading.Lock()
+
+    def add(self, source: str, pipeline: Pipeline, tally: Tally, watchdog: Watchdog | None = None) -> Watched:
+        """One more run; a name that is taken gets a number."""
+        with self._lock:
+            *_, unique = numbered((*(run.source for run in self._runs), source))
+            run = Watched(unique, pipeline, tally, watchdog)
+            self._runs = (*self._runs, run)
+        return run
+
+    def __iter__(self) -> Iterator[Watched]:
+        return iter(self._runs)
+
+    def __len__(self) -> int:
+        return len(self._runs)
+
+
+def numbered(names: Iterable[str]) -> Iterator[str]:
+    """The names, with ` (2)` and so on behind those that were there before."""
+    seen: set[str] = set()
+    for name in names:
+        unique = next(text for text in chain([name], (f"{name} ({i})" for i in count(2))) if text not in seen)
+        seen.add(unique)
+        yield unique
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Yes or no, and why."""
+
+    is_good: bool
+    details: dict[str, Any]  # plain values
+
+
+def liveness(roster: Roster) -> Verdict:
+    """Whether nothing hangs. A run that is paused, or waits for its source, is well."""
+    stuck = [
+        {"source": run.source, "stage": one.stage, "for_s": round(one.for_s, 1)}
+        for run in roster
+        if run.watchdog is not None
+        for one in run.watchdog.incidents
+    ]
+    return Verdict(not stuck, {"ok": not stuck, **({"stuck": stuck} if stuck else {})})
+
+
+def readiness(roster: Roster) -> Verdict:
+    """Whether the networks are loaded, and frames of every stream flow."""
+    streams = [
+        {
+            "source": run.source,
+            "ready": run.is_ready,
+            "state": run.state.value,
+            "paused": run.pipeline.is_paused,
+        }
+        for run in roster
+    ]
+    is_ready = bool(streams) and all(stream["ready"] for stream in streams)
+    details: dict[str, Any] = {"ready": is_ready, "streams": streams}
+    if not streams:
+        details["state"] = SourceState.CONNECTING.value
+    return Verdict(is_ready, details)
