@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import signal
 import sys
+import time
+from collections.abc import Callable
 from types import FrameType
+from typing import Protocol
 
 from maskstream.model.errors import MaskstreamError
 from rich.console import Console
@@ -17,6 +20,8 @@ from .pipeline import Pipeline
 from .runner import Run, prepare
 
 _REDRAW_S = 0.25
+_LOOK_S = 0.05  # how often it is looked whether a signal came
+_DRAIN_S = 1.2  # after one: how long what is in flight may take to be written
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # the last is a terminal that was closed; Windows has none
 _SIGNALS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
 
@@ -24,11 +29,15 @@ _SIGNALS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, nam
 class Interrupts:
     """Takes Ctrl-C, SIGTERM and SIGHUP while a pipeline runs: the first one stops it, the second aborts it.
 
-    The handlers only count. What a signal means is done between two looks at the pipeline, where no lock of
-    its own is held. A third one gets the default treatment.
+    The handlers only count, and tell how long what is to come may take. What a signal means is done between
+    two looks at the pipeline, where no lock of its own is held. A third one gets the default treatment.
+
+    Args:
+        hurry: called in the handler of the first one, with the time in s until all should have ended.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, hurry: Callable[[float], None] | None = None) -> None:
+        self._hurry = hurry
         self.count = 0
         self.signal_number = 0
         self._applied = 0
@@ -59,6 +68,8 @@ class Interrupts:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self.count += 1
         self.signal_number = number
+        if self.count == 1 and self._hurry is not None:
+            self._hurry(_DRAIN_S)
         if self.count > 2:
             raise KeyboardInterrupt
 
@@ -90,12 +101,15 @@ def _run(config: Config, as_json: bool) -> int:
 
 def _conduct(run: Run, screen: Console) -> Interrupts:
     """Let it run to its end, whatever that is."""
-    with Interrupts() as interrupts, LiveView(run.info, screen) as view:
+    with Interrupts(run.pipeline.hurry) as interrupts, LiveView(run.info, screen) as view:
         run.pipeline.start()
+        drawn_s = 0.0
         try:
-            while not run.pipeline.wait(_REDRAW_S):
+            while not run.pipeline.wait(_LOOK_S):
                 interrupts.apply(run.pipeline)
-                view.update(run.pipeline.report(), run.tally.objects())
+                if time.monotonic() >= drawn_s + _REDRAW_S:
+                    drawn_s = time.monotonic()
+                    view.update(run.pipeline.report(), run.tally.objects())
         finally:
             run.pipeline.close()
     return interrupts

@@ -112,6 +112,7 @@ class Pipeline:
         self._lock = threading.Lock()
         self._errors: list[BaseException] = []
         self._failed_ns: int | None = None
+        self._hurry_ns: int | None = None  # when all should have ended
         self._given_up_ns: int | None = None
         self._companions: list[tuple[Callable[[], object] | None, Callable[[], object]]] = []
         self._make_stages()
@@ -226,6 +227,15 @@ class Pipeline:
         self._frames.abort()
         self._tap.close()
 
+    def hurry(self, within_s: float) -> None:
+        """End in that time, by the stop() that follows; may be called in a signal handler.
+
+        Sinks wait for nobody longer than that. What they have not got to by then is dropped, and they are
+        closed; nobody waits any more for a frame that is still being segmented, or a source that hangs.
+        """
+        self._hurry_ns = self._clock() + int(within_s * 1e9)
+        self._hurry_sinks(within_s)
+
     def abort(self) -> None:
         """End now: as stop(), but what waits for the sinks is dropped too. Returns at once."""
         self._hurry_sinks()
@@ -239,11 +249,11 @@ class Pipeline:
         self._given_up_ns = self._clock()
         self._shut_down()
 
-    def _hurry_sinks(self) -> None:
+    def _hurry_sinks(self, within_s: float = 0.0) -> None:
         for sink in self._sinks:
             hurry = getattr(sink, "hurry", None)  # only those that wait for others have it
             if hurry is not None:
-                hurry()
+                hurry(within_s)
 
     def wait(self, timeout_s: float | None = None) -> bool:
         """Wait until all stages have ended, at most `timeout_s`; True if so. Raises none of their errors.
@@ -252,7 +262,7 @@ class Pipeline:
         """
         deadline_ns = None if timeout_s is None else self._clock() + int(timeout_s * 1e9)
         for stage in self._stages:
-            while stage.is_alive():
+            while stage.is_alive() and not self._is_left_behind(stage):
                 stage.join(_POLL_S)
                 self._abort_when_overdue()
                 if self._given_up_ns is not None and self._clock() - self._given_up_ns > _GIVE_UP_S * 1e9:
@@ -347,8 +357,16 @@ class Pipeline:
         except Exception as error:
             self._keep(error)
 
+    def _is_left_behind(self, stage: Stage[Any, Any]) -> bool:
+        """Whether nobody waits for it any more; for a sink everybody does, or its file would not be whole."""
+        return self._is_overdue() and stage not in self._writers
+
+    def _is_overdue(self) -> bool:
+        return self._hurry_ns is not None and self._clock() >= self._hurry_ns
+
     def _abort_when_overdue(self) -> None:
-        if self._failed_ns is not None and self._clock() - self._failed_ns > _GRACE_S * 1e9:
+        has_failed = self._failed_ns is not None and self._clock() - self._failed_ns > _GRACE_S * 1e9
+        if has_failed or self._is_overdue():
             for queue in self._results:
                 queue.abort()
 
@@ -359,6 +377,7 @@ class _SourceTap:
     def __init__(self, source: Source) -> None:
         self._source = source
         self._closing = threading.Event()
+        self._is_closed = False
 
     def __iter__(self) -> Iterator[Frame]:
         try:
@@ -380,7 +399,9 @@ class _SourceTap:
 
     def close(self) -> None:
         self._closing.set()
-        self._source.close()
+        if not self._is_closed:  # one that hangs is waited for once
+            self._source.close()
+            self._is_closed = True
 
 
 def _same(frame: Frame) -> Frame:

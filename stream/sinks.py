@@ -22,9 +22,10 @@ __all__ = ["CollectSink", "MaskSink", "PreviewSink", "Sink", "VideoSink", "ZmqSi
 class Sink(Protocol):
     """Takes results one after the other. Every method is called by one thread at a time.
 
-    A sink whose close() waits for somebody may also have `hurry()`: called, from another thread, when a run
-    has failed or was aborted, so that close() does not wait. One that tells how the stream is doing may have
-    `watch(source, is_paused)`: called before open() with functions that any thread may ask.
+    A sink that waits for somebody may also have `hurry(within_s)`: called, from another thread or a signal
+    handler, when a run has failed or is ended, so that open() waits no more and close() not longer than that.
+    One that tells how the stream is doing may have `watch(source, is_paused)`: called before open() with
+    functions that any thread may ask.
     """
 
     def check(self) -> None:

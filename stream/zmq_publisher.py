@@ -92,11 +92,10 @@ class Publisher:
             made.setsockopt(zmq.SNDBUF, _LIVE_BUFFER)
         return made
 
-    def wait_for(self, subscribers: int, wait_s: float) -> None:
-        """Wait until there are so many, or for so long."""
-        deadline = time.monotonic() + wait_s
+    def wait_for(self, subscribers: int, is_over: Callable[[], bool]) -> None:
+        """Wait until there are so many, or the time is over."""
         with self._lock:
-            while self._count_subscribers() < subscribers and time.monotonic() < deadline:
+            while self._count_subscribers() < subscribers and not is_over():
                 self._socket.poll(_POLL_MS)
 
     def _count_subscribers(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -44,7 +45,7 @@ class ZmqSink:
         subscribers: for how many open() waits; by default 1 for files, 0 for live streams and `latest`.
         wait_s: how long it waits at most; then it begins without them.
         linger_s: how long close() waits at most for subscribers that are behind; by default 5 for files,
-            0.2 for live; not longer than 0.2 after hurry().
+            0.2 for live; after hurry() not longer than that says.
         key: secret key file of this publisher: messages are then encrypted, see keys.py.
         clients: with a key, a folder of the public keys of those who may subscribe; None: whoever has ours.
         clock: wall clock in ns.
@@ -73,7 +74,7 @@ class ZmqSink:
         self._is_paused: Callable[[], bool] = _never
         self._publisher: Publisher | None = None
         self._heartbeat: Heartbeat | None = None
-        self._most_linger_s = float("inf")
+        self._hurry_until_s = math.inf
         self.endpoint = self._endpoint.text
 
     def check(self) -> None:
@@ -109,7 +110,8 @@ class ZmqSink:
         if self._heartbeat_s:
             self._heartbeat = Heartbeat(lambda: publisher.send_status(self._source(), self._is_paused()))
         subscribers = (0 if is_brief else 1) if self._subscribers is None else self._subscribers
-        publisher.wait_for(subscribers, self._wait_s)
+        until_s = time.monotonic() + self._wait_s
+        publisher.wait_for(subscribers, lambda: time.monotonic() >= until_s or self._is_hurried)
 
     def _keys(self) -> ServerKeys | None:
         if self._key is None and self._clients is not None:
@@ -131,8 +133,16 @@ class ZmqSink:
             heartbeat.close()
         publisher, self._publisher = self._publisher, None
         if publisher is not None:
-            publisher.close(self._source(), min(publisher.settings.linger_s, self._most_linger_s))
+            left_s = max(_SHORT_LINGER_S, self._hurry_until_s - time.monotonic())
+            publisher.close(self._source(), min(publisher.settings.linger_s, left_s))
 
-    def hurry(self) -> None:
-        """The run has failed or was aborted: a close() that has not begun yet will hardly wait."""
-        self._most_linger_s = _SHORT_LINGER_S
+    @property
+    def _is_hurried(self) -> bool:
+        return self._hurry_until_s < math.inf
+
+    def hurry(self, within_s: float = 0.0) -> None:
+        """The run ends: an open() waits no longer, a close() that has not begun only so long, or hardly.
+
+        May be called in a signal handler.
+        """
+        self._hurry_until_s = min(self._hurry_until_s, time.monotonic() + within_s)

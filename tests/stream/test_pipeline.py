@@ -379,7 +379,7 @@ class WaitingSink(ListSink):
         super().__init__()
         self.calls = []
 
-    def hurry(self):
+    def hurry(self, within_s):
         self.calls.append("hurry")
 
     def close(self):
