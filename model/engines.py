@@ -23,6 +23,14 @@ class Engine(Protocol):
     def tolerance(self) -> float:
         """How far its results may be from torch float32: the norm of the difference by that of the result."""
 
+    @property
+    def most_images(self) -> int:
+        """How many images it gains by encoding together; 1 where each is as quick alone."""
+
+    @property
+    def prepares_aside(self) -> bool:
+        """Whether `prepare` may be called in one thread while another one uses the engine."""
+
     def prepare(self, input_hw: tuple[int, int]) -> None:
         """Do now what the first image of this size (h, w) px would wait for.
 
@@ -50,9 +58,15 @@ class TorchEngine:
 
     name = "torch"
     tolerance = 0.0
+    prepares_aside = True
 
     def __init__(self, model: MobileSam) -> None:
         self._model = model
+
+    @property
+    def most_images(self) -> int:
+        """See `Engine`: a GPU is not busy with one image."""
+        return 1 if self._model.device.type == "cpu" else 8
 
     def prepare(self, input_hw: tuple[int, int]) -> None:
         """Run both networks once: the first run picks kernels and takes memory."""

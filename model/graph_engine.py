@@ -66,6 +66,8 @@ class GraphEngine(ABC):
 
     name: str
     tolerance: float
+    most_images = 1
+    prepares_aside = True
     runtime: str  # its name for people
     code: tuple[ModuleType, ...] = ()  # of ours, that networks are made by
     makers: tuple[str, ...] = ("torch", "timm")  # packages that networks are made by

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -95,6 +96,9 @@ def graphs_of(model: MobileSam) -> tuple[Graph, Graph]:
 
 def traced(graph: Graph, input_hw: tuple[int, int]) -> torch.export.ExportedProgram:
     """The graph as torch sees it, for inputs (h, w) px of this one size."""
+    # Of a copy, on the same weights: while torch traces a module, other threads would find no tensors in it.
+    tensors: dict[int, object] = {id(tensor): tensor for tensor in (*graph.parameters(), *graph.buffers())}
+    graph = copy.deepcopy(graph, tensors)
     with torch.inference_mode(False), torch.no_grad():
         # timm's attention keeps its biases from the first run on, which must not be the one that is traced.
         graph(*graph.example(_SMALL_HW))

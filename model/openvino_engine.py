@@ -30,7 +30,10 @@ class Network:
 
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Outputs for float or integer tensors on the CPU."""
-        request = self._idle.pop() if self._idle else self._compiled.create_infer_request()
+        try:
+            request = self._idle.pop()
+        except IndexError:  # asked for beforehand, it could be gone by now
+            request = self._compiled.create_infer_request()
         try:
             results = request.infer([tensor.contiguous().numpy() for tensor in inputs], share_inputs=True)
         finally:

@@ -18,6 +18,7 @@ from maskstream.model.types import ObjectMask, RgbImage
 from .costs import Costs, Realtime
 from .ladder import STALE, Ladder, Segmenting, Slot
 from .pipeline import LIVE_PLAN
+from .telemetry import Activity, Moment
 from .types import Frame, FrameResult
 
 
@@ -84,6 +85,10 @@ class SimulatedWorker:
     def expected_ns(self) -> int | None:
         """See `ladder.Worker`."""
         return None if self._in_work is None else self._done_ns
+
+    def moment(self) -> Moment:
+        """Nothing hangs that only counts."""
+        return Moment(Activity.IDLE, 0, 0)
 
     def close(self) -> None:
         """Nothing to stop."""

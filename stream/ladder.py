@@ -22,7 +22,7 @@ from maskstream.model.drift import Drift, Thumb
 from maskstream.model.guided_motion import Guide
 from maskstream.model.types import MaskOrigin, ObjectMask, RgbImage
 
-from .telemetry import Clock
+from .telemetry import Clock, Moment
 from .types import Frame, FrameResult
 
 # A worker that gets free takes up a frame no older than this, in budgets; else it waits for the next one.
@@ -68,6 +68,9 @@ class Worker(Protocol):
     @property
     def expected_ns(self) -> int | None:
         """When the next result should be there; None where nothing is worked on."""
+
+    def moment(self) -> Moment:
+        """What it is doing; any thread."""
 
     def close(self) -> None:
         """Stop after the frame that is being worked on. May be called twice."""
@@ -195,6 +198,10 @@ class Ladder:
         self.counts.frames.update({found.how for found in answer.objects})
         self._answer = answer
         return answer
+
+    def helper_moment(self) -> Moment:
+        """What the worker is doing; any thread."""
+        return self._worker.moment()
 
     def close(self) -> None:
         """Stop the worker, then the segmenter; may be called twice."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from fractions import Fraction
 
 from maskstream.model.coast import Coaster
@@ -11,6 +12,7 @@ from maskstream.model.predictor import Predictor
 from maskstream.model.tracker import TrackerSettings
 
 from .agenda import Agenda
+from .fleet_gate import Turn
 from .ladder import STALE, Ladder
 from .ladder_worker import ThreadWorker
 from .segmenter import Segmenter
@@ -24,10 +26,14 @@ def live_ladder(
     agenda: Agenda,
     frame_rate: Fraction | None,
     settings: TrackerSettings = TrackerSettings(),  # noqa: B008
+    turn: Turn = nullcontext,
 ) -> Ladder:
-    """A ladder for a new stream, which has until the next frame comes to answer one."""
+    """A ladder for a new stream, which has until the next frame comes to answer one.
+
+    `turn` is waited for before a frame is encoded, where other streams use the same networks.
+    """
     motion = GuidedMotion()
     segmenter = Segmenter(predictor, GuidedTracker(predictor, motion, settings), agenda)
     budget_ns = round(1e9 / min(frame_rate or USUAL_RATE, HIGHEST_RATE))
-    worker = ThreadWorker(segmenter, round(STALE * budget_ns))
+    worker = ThreadWorker(segmenter, round(STALE * budget_ns), turn=turn)
     return Ladder(segmenter, worker, Coaster(), budget_ns, time.monotonic_ns, motion.guide)

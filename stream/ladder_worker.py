@@ -6,9 +6,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import nullcontext
 
+from .fleet_gate import Turn
 from .ladder import Estimate, Slot
-from .telemetry import Clock
+from .telemetry import Activity, Clock, Moment
 from .types import Frame, FrameResult
 
 
@@ -19,18 +21,24 @@ class ThreadWorker:
         work: the real segmenter, called in one thread.
         stale_ns: a frame that has waited longer is not begun: the next one is about to come.
         clock: monotonic, in ns.
+        turn: waited for before a frame is taken up, where others use the networks too: so it is the newest.
     """
 
     def __init__(
-        self, work: Callable[[Frame], FrameResult], stale_ns: int, clock: Clock = time.monotonic_ns
+        self,
+        work: Callable[[Frame], FrameResult],
+        stale_ns: int,
+        clock: Clock = time.monotonic_ns,
+        turn: Turn = nullcontext,
     ) -> None:
-        self._work, self._stale_ns, self._clock = work, stale_ns, clock
+        self._work, self._stale_ns, self._clock, self._turn = work, stale_ns, clock, turn
         # A daemon, so that a device driver that never returns cannot keep the interpreter from exiting.
         self._thread = threading.Thread(target=self._run, name="ladder worker", daemon=True)
         self._changed = threading.Condition()
         self._slot = Slot()
         self._in_work: Frame | None = None
-        self._started_ns = 0
+        self._started_ns: int | None = None  # of what is worked on, its turn waited for
+        self._count = 0  # frames done
         self._took = Estimate()
         self._done: deque[FrameResult] = deque()
         self._error: BaseException | None = None
@@ -76,8 +84,15 @@ class ThreadWorker:
         with self._changed:
             if self._in_work is None and self._slot.frame is None:
                 return None
-            started_ns = self._clock() if self._in_work is None else self._started_ns
+            started_ns = self._clock() if self._started_ns is None else self._started_ns
             return started_ns + self._took.ns
+
+    def moment(self) -> Moment:
+        """See `ladder.Worker`."""
+        with self._changed:
+            if self._started_ns is None or self._error is not None:
+                return Moment(Activity.WAITING, 0, self._count)
+            return Moment(Activity.WORKING, self._started_ns, self._count)
 
     def close(self) -> None:
         """See `ladder.Worker`."""
@@ -90,12 +105,17 @@ class ThreadWorker:
 
     def _run(self) -> None:
         try:
-            while (frame := self._next()) is not None:
-                result = self._work(frame)
+            while (started_ns := self._wanted_ns()) is not None:
+                with self._turn():
+                    frame = self._next()
+                    result = None if frame is None else self._work(frame)
                 with self._changed:
-                    self._took.add(self._clock() - self._started_ns)
+                    self._started_ns = self._in_work = None
+                    if result is None:
+                        continue
+                    self._took.add(self._clock() - started_ns)
                     self._done.append(result)
-                    self._in_work = None
+                    self._count += 1
                     self._slot.drop_older(self._clock() - self._stale_ns)
                     self._changed.notify_all()
         except BaseException as error:  # it is raised where the next frame is answered
@@ -103,11 +123,15 @@ class ThreadWorker:
                 self._error = error
                 self._changed.notify_all()
 
-    def _next(self) -> Frame | None:
-        """The frame to work on, as soon as there is one; None at the end."""
+    def _wanted_ns(self) -> int | None:
+        """When there was a frame to work on, as soon as there is; None at the end."""
         with self._changed:
             self._changed.wait_for(lambda: self._is_closed or self._slot.frame is not None)
-            if self._is_closed:
-                return None
-            self._in_work, self._started_ns = self._slot.take(), self._clock()
+            self._started_ns = None if self._is_closed else self._clock()
+            return self._started_ns
+
+    def _next(self) -> Frame | None:
+        """The frame to work on; None if the end has come before."""
+        with self._changed:
+            self._in_work = None if self._is_closed else self._slot.take()
             return self._in_work

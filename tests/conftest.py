@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import av  # noqa: F401 - before OpenCV, as the program does: see runner._check_sinks
+import av  # noqa: F401 - before OpenCV, as the program does: see runner.check_sinks
 import pytest
 
 RTSP_SERVER = Path(__file__).with_name("rtsp_server.py")

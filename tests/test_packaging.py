@@ -28,7 +28,7 @@ ONLY_IN = {
     "msgpack": {"stream/wire_fields.py"},
     "yaml": {"stream/yaml_lines.py"},
     "rich": {"stream/cli*.py", "stream/console.py", "stream/display.py", "stream/doctor.py"},
-    "torch": {"model/*.py", "stream/doctor.py", "stream/bench_contenders.py"},
+    "torch": {"model/*.py", "stream/doctor.py", "stream/bench_contenders.py", "stream/fleet_engine.py"},
     "timm": {"model/tiny_vit.py"},
     "openvino": {"model/openvino_*.py"},
     "onnxruntime": {"model/onnx_build.py"},
@@ -41,6 +41,8 @@ NOT_IN_MODEL = {"maskstream.stream", "av", "zmq", "queue", "threading", "multipr
 CALLS_THE_MODEL = (
     "segmenter",
     "ladder*",
+    "fleet_engine",
+    "fleet_networks",
     "metrics_device",
     "bench_contenders",
     "bench_jobs",
@@ -49,6 +51,7 @@ CALLS_THE_MODEL = (
     "runner",
     "doctor",
     "display",
+    "cli_check",
     "cli_export",
     "cli_weights",
 )
@@ -224,6 +227,7 @@ def test_the_configuration_knows_nothing_of_what_it_configures() -> None:
         below |= waiting
         waiting = set().union(*(graph[name] for name in waiting)) - below
     own_files = {
-        f"maskstream.stream.{name}" for name in ("config", "recovery_settings", "settings", "yaml_lines")
+        f"maskstream.stream.{name}"
+        for name in ("config", "recovery_settings", "settings", "watchdog_settings", "yaml_lines")
     }
     assert below <= own_files | {"maskstream.model.errors"}

@@ -101,13 +101,13 @@ def test_the_source_is_not_overwritten(no_networks, tmp_path):
 @pytest.fixture
 def opened(monkeypatch):
     """The sources that are opened meanwhile."""
-    sources, open_one = [], runner._open_source
+    sources, open_one = [], runner.open_source_of
 
-    def keep(config, notify):
-        sources.append(open_one(config, notify))
+    def keep(*arguments):
+        sources.append(open_one(*arguments))
         return sources[-1]
 
-    monkeypatch.setattr(runner, "_open_source", keep)
+    monkeypatch.setattr(runner, "open_source_of", keep)
     return sources
 
 

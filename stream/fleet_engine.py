@@ -1,0 +1,219 @@
+"""One thread that runs the networks for several streams; each has an `Engine` of its own that asks it.
+
+Frames that wait at the same moment are encoded together, where the engine gains by that. Decoding goes first:
+it is short, and finishes a frame that was begun.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from maskstream.model.engines import Engine
+from maskstream.model.errors import EngineError
+from maskstream.model.mask_decoder import SINGLE_MASK
+from torch import Tensor
+
+Pair = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Frame:
+    """Pixels (1, 3, H, W) to be encoded, and who waits for them."""
+
+    pixels: Tensor
+    answer: Future[Pair] = field(default_factory=Future)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Task:
+    """Anything else that the thread is to do, and who waits for it."""
+
+    work: Callable[[], Any]
+    answer: Future[Any] = field(default_factory=Future)
+
+
+class EngineService:
+    """The thread, and what waits for it. A failure is told to the stream whose frame it was, and to no other.
+
+    Args:
+        engine: used by this thread only, from now on.
+        gather_s: how long a frame may wait for others to be encoded with, where the engine gains by that.
+    """
+
+    def __init__(self, engine: Engine, gather_s: float = 0.0) -> None:
+        self.engine = engine
+        self._gather_s = gather_s
+        self._preparing = threading.Lock()
+        self._changed = threading.Condition()
+        self._frames: deque[_Frame] = deque()
+        self._tasks: deque[_Task] = deque()
+        self._sharers = 0
+        self._is_closed = False
+        # A daemon, so that a device driver that never returns cannot keep the interpreter from exiting.
+        self._thread = threading.Thread(target=self._run, name="networks", daemon=True)
+        self._thread.start()
+
+    def share(self) -> SharedEngine:
+        """An engine for one more stream; it is to be left when the stream has ended."""
+        with self._changed:
+            self._sharers += 1
+        return SharedEngine(self)
+
+    def leave(self) -> None:
+        """A stream has ended: its frames are not waited for any more."""
+        with self._changed:
+            self._sharers -= 1
+            self._changed.notify_all()
+
+    def encode(self, pixels: Tensor) -> Pair:
+        """Wait for pixels (1, 3, H, W) to be encoded; any thread."""
+        frame = _Frame(pixels)
+        self._put(self._frames, frame)
+        return frame.answer.result()
+
+    def prepare(self, input_hw: tuple[int, int]) -> None:
+        """Get the engine ready for a size of input; any thread. Frames are encoded meanwhile, if it can."""
+        if self.engine.prepares_aside:
+            with self._preparing:  # engines trace networks by means of PyTorch, which does one at a time
+                self.engine.prepare(input_hw)
+        else:
+            self.do(lambda: self.engine.prepare(input_hw))
+
+    def do(self, work: Callable[[], Any]) -> Any:
+        """Wait for a function to be called in the thread; any thread."""
+        task = _Task(work)
+        self._put(self._tasks, task)
+        return task.answer.result()
+
+    def close(self) -> None:
+        """Refuse what waits, and end after what is being worked on. May be called twice."""
+        with self._changed:
+            self._is_closed = True
+            left: list[Future[Any]] = [frame.answer for frame in self._frames]
+            left += [task.answer for task in self._tasks]
+            self._frames.clear()
+            self._tasks.clear()
+            self._changed.notify_all()
+        for answer in left:
+            answer.set_exception(_closed())
+        self._thread.join()
+
+    def _put(self, jobs: deque[Any], job: _Frame | _Task) -> None:
+        with self._changed:
+            if self._is_closed:
+                raise _closed()
+            jobs.append(job)
+            self._changed.notify_all()
+
+    def _run(self) -> None:
+        while (jobs := self._next()) is not None:
+            if isinstance(jobs, _Task):
+                self._work(jobs)
+            else:
+                self._encode(jobs)
+
+    def _next(self) -> _Task | list[_Frame] | None:
+        """What is to be done now, as soon as there is anything; None at the end."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_closed or self._tasks or self._frames)
+            if self._frames and not self._tasks and self._gather_s:
+                self._changed.wait_for(self._need_not_wait, self._gather_s)
+            if self._tasks:
+                return self._tasks.popleft()
+            return self._take_batch() if self._frames else None
+
+    def _need_not_wait(self) -> bool:
+        most = min(self.engine.most_images, self._sharers)
+        return self._is_closed or bool(self._tasks) or len(self._frames) >= most
+
+    def _take_batch(self) -> list[_Frame]:
+        """The first frame, and those that can be encoded with it; the others stay in their order."""
+        first = self._frames[0]
+        alike = [frame for frame in self._frames if frame.pixels.shape == first.pixels.shape]
+        batch = alike[: self.engine.most_images]
+        self._frames = deque(frame for frame in self._frames if frame not in batch)
+        return batch
+
+    def _work(self, task: _Task) -> None:
+        _answer([task.answer], lambda: [task.work()])
+
+    def _encode(self, batch: Sequence[_Frame]) -> None:
+        error = _answer([frame.answer for frame in batch], lambda: self._encoded(batch), len(batch) == 1)
+        if error is not None and len(batch) > 1:
+            for frame in batch:  # one stream's fault is not the others'
+                self._encode([frame])
+
+    def _encoded(self, batch: Sequence[_Frame]) -> list[Pair]:
+        if len(batch) == 1:
+            return [self.engine.encode(batch[0].pixels)]
+        features, detail = self.engine.encode(torch.cat([frame.pixels for frame in batch]))
+        return list(zip(torch.split(features, 1), torch.split(detail, 1), strict=True))
+
+
+def _answer(
+    answers: Sequence[Future[Any]], work: Callable[[], Sequence[Any]], is_final: bool = True
+) -> BaseException | None:
+    """Give each its result, or all of them the error, which is left to the caller if this is not final."""
+    try:
+        results = work()
+    except BaseException as error:  # what an error means is decided where the frame came from
+        if is_final:
+            for answer in answers:
+                answer.set_exception(error)
+        return error
+    for answer, result in zip(answers, results, strict=True):
+        answer.set_result(result)
+    return None
+
+
+def _closed() -> EngineError:
+    return EngineError("the networks were closed while a stream used them")
+
+
+class SharedEngine:
+    """One stream's way to the networks; see `Engine`. Its own thread waits, and the others' do not."""
+
+    def __init__(self, service: EngineService) -> None:
+        self._service, self._engine = service, service.engine
+        self.name, self.tolerance = self._engine.name, self._engine.tolerance
+        self.most_images, self.prepares_aside = self._engine.most_images, True
+        self._ready: set[tuple[int, int]] = set()
+        self._is_left = False
+
+    def prepare(self, input_hw: tuple[int, int]) -> None:
+        """See `Engine.prepare`. While others' frames are encoded, where the engine can do both at once."""
+        self._service.prepare(input_hw)
+        self._ready.add(input_hw)
+
+    def encode(self, pixels: Tensor) -> Pair:
+        """See `Engine.encode`. For pictures of a new size it gets ready here, where nobody else waits."""
+        input_hw = (pixels.shape[2], pixels.shape[3])
+        if input_hw not in self._ready:
+            self.prepare(input_hw)
+        return self._service.encode(pixels)
+
+    def decode(
+        self,
+        features: Tensor,
+        points_xy: Tensor,
+        labels: Tensor,
+        mask_logits: Tensor | None = None,
+        has_mask: Tensor | None = None,
+        outputs: slice = SINGLE_MASK,
+    ) -> Pair:
+        """See `Engine.decode`."""
+        prompts = points_xy, labels, mask_logits, has_mask, outputs
+        decoded: Pair = self._service.do(lambda: self._engine.decode(features, *prompts))
+        return decoded
+
+    def close(self) -> None:
+        """The stream has ended. May be called twice."""
+        if not self._is_left:
+            self._is_left = True
+            self._service.leave()
