@@ -3,8 +3,8 @@
 Each run writes a video, masks as JSON Lines and as pictures, and messages on ZeroMQ; its source is a video
 file, a live scene, a camera that breaks off and is connected again, or one that is not there. At a moment
 drawn by a seed, from before Python has started to well into writing, it gets SIGTERM or Ctrl-C. Then the
-video must be decodable to its end, every line and every picture of masks readable, as many of them as frames in
-the video, and no process left. Most runs have a stand-in for the networks, which would take most of the time.
+video must be decodable to its end, every line and every picture of masks readable, as many of them as frames
+in the video, and no process left. Most runs have a stand-in for the networks, which would take most of the time.
 """
 
 import argparse
@@ -33,7 +33,7 @@ from PIL import Image
 
 TARGET = Path(__file__).with_name("stop_target.py")
 GOAL_S, HANG_S = 2.0, 20.0
-SPAN_S, NETWORKS_SPAN_S = 3.0, 10.0  # moments are drawn from so long
+SPAN_S, NETWORKS_SPAN_S = 3.0, 20.0  # moments are drawn from so long
 CLIP = SyntheticSettings(frames=600, width=480, height=270, fps=Fraction(25))
 LIVE = f"synthetic:live=1,frames=100000,width={CLIP.width},height={CLIP.height},fps={CLIP.fps}"
 BREAKING = f"chaos:{LIVE}?seed=3&every=10&faults=disconnect,stall"

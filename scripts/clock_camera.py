@@ -4,8 +4,8 @@
 
 FRAMES are raw I420 pictures. Prints `port N` once it listens at rtsp://127.0.0.1:N/live, and shows the first
 picture until a line comes on its standard input; then all of them, forth and back, for ever. Each carries the
-wall clock of the moment it was made: see clock_process.py, which starts this and reads the time again. Only the
-standard library and GStreamer are needed here.
+wall clock of the moment it was made: see clock_process.py, which starts this and reads the time again. Only
+the standard library and GStreamer are needed here.
 """
 
 import argparse

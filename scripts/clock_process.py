@@ -1,7 +1,7 @@
 """A camera with the time in its pictures as a process, and what reads that time again; not a script itself.
 
-The pictures are a synthetic scene of moving shapes. In the top left corner is the wall clock in µs, as a row of
-black and white cells, lowest bit first, with its complement below: see clock_camera.py.
+The pictures are a synthetic scene of moving shapes. In the top left corner is the wall clock in µs, as a row
+of black and white cells, lowest bit first, with its complement below: see clock_camera.py.
 """
 
 import subprocess

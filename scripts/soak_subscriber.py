@@ -1,7 +1,7 @@
 """A subscriber as a process of its own, which says once a second what it got; started by check_soak.py.
 
-Each line on its standard output is a JSON object: latencies from capture to here in ms, frames lost so far, and
-how many objects came and how many of them were tracked.
+Each line on its standard output is a JSON object: latencies from capture to here in ms, frames lost so far,
+and how many objects came and how many of them were tracked.
 """
 
 import argparse
