@@ -25,6 +25,7 @@ __all__ = [
     "WeightsStatus",
     "cache_folder",
     "cache_root",
+    "find",
     "list_weights",
     "pull",
     "resolve",
@@ -92,6 +93,15 @@ def resolve(
         WeightsError: not found, cannot be fetched, altered, or cannot be stored.
     """
     return _store(progress, notify).resolve(name_or_path)
+
+
+def find(name_or_path: str | Path | None = None, notify: Notify | None = None) -> Path | None:
+    """As resolve(), but asks no network: None where the weights would have to be fetched.
+
+    Raises:
+        WeightsError: not found, or altered.
+    """
+    return _store(None, notify).find(name_or_path)
 
 
 def pull(name: str, progress: Progress | None = None, notify: Notify | None = None) -> Path:

@@ -88,13 +88,22 @@ class WeightsStore:
         """
         if name_or_path is None:
             return self._default()
+        return self.find(name_or_path) or self.pull(self.known(str(name_or_path)))
+
+    def find(self, name_or_path: str | Path | None) -> Path | None:
+        """As resolve(), but None where they would have to be fetched.
+
+        Raises:
+            WeightsError: not found, or altered.
+        """
+        if name_or_path is None:
+            return next(filter(None, map(self._cached, self.registry)), None)
         text, path = str(name_or_path), Path(name_or_path).expanduser()
         is_name = any(text == known.name for known in self.registry)
         if path.is_file() and not is_name:
             self._note_lookalike(path)
             return path
-        known = self.known(text)
-        return self._cached(known) or self.pull(known)
+        return self._cached(self.known(text))
 
     def pull(self, known: KnownWeights) -> Path:
         """Fetch these weights unless a verified copy is there; an altered one is replaced.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 from collections.abc import Sequence
 from importlib import metadata
@@ -15,7 +16,8 @@ from .cli_bench_options import BENCH_EXAMPLES, add_bench_options, bench_request
 from .cli_ctl_options import CTL_EXAMPLES, add_ctl_options
 from .cli_eval_options import EVAL_EXAMPLES, add_eval_options, eval_request
 from .config import load_config, preset_names
-from .console import EXIT_BROKEN, EXIT_INPUT, EXIT_INTERRUPTED, leave, say, say_error
+from .console import EXIT_BROKEN, EXIT_INPUT, EXIT_INTERRUPTED, leave
+from .logs import LOG_FORMATS, LOG_LEVELS, NOTICE, last_line, log_output
 
 _DESCRIPTION = "Any video stream in, tracked object masks out, in real time."
 _EXAMPLES = """\
@@ -32,16 +34,20 @@ prompts:  ID:KIND=VALUE[@TIME], once for each box or point; px, or % of the pict
             4:remove@0:02:00    1:rename=7@0:02:30
 sinks:    video=FILE.mp4 (masks drawn on the video), masks=DIR (JSON Lines and indexed PNG),
           zmq=tcp://127.0.0.1:5555 (messages for other programs), preview=FILE.png (first, middle, last)
+streams:  --source several times runs several streams at once on one set of networks; prompts and sinks are
+          then each one's, with its {{name}} or {{number}}; or a .yaml file has a list of `streams`
 presets:  {", ".join(preset_names())}; a .yaml file or preset is overridden by the options given beside it
 
 examples:
   maskstream run --source clip.mp4 --prompt 1:box=100,80,300,400 --sink video=out.mp4 --sink masks=out
   maskstream run --source 0 --prompt 1:point=50%,50% --sink zmq=tcp://127.0.0.1:5555 --size 512
   maskstream run my.yaml --max-frames 100 --json
+  maskstream run --source a.mp4 --source b.mp4 --prompt 1:point=50%,50% --sink 'video=out-{{name}}.mp4'
   maskstream run webcam --control tcp://127.0.0.1:5556 --sink video=out.mp4    (then: maskstream ctl --help)
 
 exit codes: 0 the whole source was run; 1 it broke off, and what came before is written; 2 it could not be
             started; 130 stopped by Ctrl-C, and what was in flight is written (press it twice to stop at once)
+            when one of several streams breaks off, the others go on, and the exit code is 1
 """
 
 
@@ -102,23 +108,26 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _answer(arguments: list[str]) -> int:
+    options = argparse.Namespace(log_format="text")
     try:
-        options = build_parser().parse_args(arguments)
+        build_parser().parse_args(arguments, options)
         options.arguments = arguments
         return int(options.command(options))
     except MaskstreamError as error:
         if "--json" in arguments:
             sys.stdout.write(json.dumps({"error": str(error)}) + "\n")
-        say_error(error)
+        last_line(options.log_format, logging.ERROR, "error", str(error))
         return EXIT_INPUT if isinstance(error, InputError) else EXIT_BROKEN
     except KeyboardInterrupt:
-        say("interrupted")
+        last_line(options.log_format, NOTICE, "interrupted", "interrupted")
         return EXIT_INTERRUPTED
 
 
 def _add_run_options(run: argparse.ArgumentParser) -> None:
     run.add_argument("config", nargs="?", metavar="CONFIG.yaml|PRESET", help="settings to start from")
-    run.add_argument("--source", metavar="SOURCE", help="where frames come from")
+    run.add_argument(
+        "--source", action="append", metavar="SOURCE", help="where frames come from; once for each stream"
+    )
     run.add_argument("--prompt", action="append", metavar="ID:KIND=VALUE[@TIME]", help="what to track")
     run.add_argument("--sink", action="append", metavar="KIND=TARGET", help="where results go")
     run.add_argument("--control", metavar="ENDPOINT", help="be steered here: tcp://127.0.0.1:5556; see ctl")
@@ -143,7 +152,19 @@ def _add_run_options(run: argparse.ArgumentParser) -> None:
         help="exclusive: a pixel is of one object, which keeps look-alikes apart; none: each by itself",
     )
     run.add_argument("--json", action="store_true", help="print the summary as one JSON object")
+    _add_operations_options(run)
     run.set_defaults(command=_run)
+
+
+def _add_operations_options(run: argparse.ArgumentParser) -> None:
+    run.add_argument("--metrics", metavar="HOST:PORT", help="serve /metrics, /healthz and /readyz here")
+    run.add_argument("--log-format", choices=LOG_FORMATS, default="text", help="json: an object per line")
+    run.add_argument("--log-level", choices=LOG_LEVELS, help="how much is logged; see docs/operations.md")
+    run.add_argument(
+        "--check",
+        action="store_true",
+        help="start nothing: see whether all is in place, and say what would run",
+    )
 
 
 def _add_model_options(command: argparse.ArgumentParser) -> None:
@@ -197,10 +218,10 @@ def _add_weights_commands(weights: argparse.ArgumentParser) -> None:
 def config_overrides(options: argparse.Namespace) -> dict[str, Any]:
     """What the options say, in the YAML's shape."""
     values = {
-        "source": options.source,
         "prompts": options.prompt,
         "sinks": options.sink,
         "control": options.control,
+        "metrics": options.metrics,
         "interaction": options.interaction,
         "max_frames": options.max_frames,
         "connect_timeout_s": options.connect_timeout,
@@ -219,9 +240,26 @@ def _model_overrides(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from .cli_run import run_command
+    with log_output(options.log_format, options.log_level):
+        return _run_logged(options)
 
-    return run_command(load_config(options.config, config_overrides(options)), as_json=options.json)
+
+def _run_logged(options: argparse.Namespace) -> int:
+    from .fleet_config import load_streams
+
+    streams = load_streams(options.config, config_overrides(options), options.source or ())
+    if options.check:
+        from .cli_check import check_command
+
+        return check_command(streams, as_json=options.json)
+    is_quiet = options.log_format == "json"
+    if not streams[0].name:
+        from .cli_run import run_command
+
+        return run_command(streams[0].config, as_json=options.json, is_quiet=is_quiet)
+    from .cli_fleet import fleet_command
+
+    return fleet_command(streams, as_json=options.json, is_quiet=is_quiet)
 
 
 def _weights(options: argparse.Namespace) -> int:

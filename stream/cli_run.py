@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import signal
 import sys
 import time
@@ -14,16 +15,29 @@ from maskstream.model.errors import MaskstreamError
 from rich.console import Console
 
 from .config import Config
-from .console import EXIT_BROKEN, EXIT_OK, log_lines, paper, say, say_error
+from .console import EXIT_BROKEN, EXIT_OK, paper
 from .display import LiveView, download_view, summary_view
-from .pipeline import Pipeline
+from .logs import log_event, note
+from .logs_run import log_end, log_start
 from .runner import Run, prepare
+
+log = logging.getLogger("maskstream")
 
 _REDRAW_S = 0.25
 _LOOK_S = 0.05  # how often it is looked whether a signal came
 _DRAIN_S = 1.2  # after one: how long what is in flight may take to be written
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # the last is a terminal that was closed; Windows has none
 _SIGNALS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
+
+
+class Stoppable(Protocol):
+    """What a signal ends: a Pipeline, or several."""
+
+    def stop(self) -> None:
+        """End early, and write what is in flight."""
+
+    def abort(self) -> None:
+        """End now."""
 
 
 class Interrupts:
@@ -54,13 +68,13 @@ class Interrupts:
         for number, handler in self._previous.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
 
-    def apply(self, pipeline: Pipeline) -> None:
+    def apply(self, pipeline: Stoppable) -> None:
         """Pass on what has come so far."""
         if self.count == self._applied:
             return
         self._applied = self.count
         if self.count == 1:
-            say("note: stopping; what is in flight is still written (once more: stop at once)")
+            note("stopping; what is in flight is still written (once more: stop at once)")
             pipeline.stop()
         else:
             pipeline.abort()
@@ -74,24 +88,21 @@ class Interrupts:
             raise KeyboardInterrupt
 
 
-def run_command(config: Config, *, as_json: bool) -> int:
-    """Run a Config, show how it is getting on, say what happened; the exit code."""
-    with log_lines():
-        return _run(config, as_json)
-
-
-def _run(config: Config, as_json: bool) -> int:
-    screen = Console(stderr=True)
+def run_command(config: Config, *, as_json: bool, is_quiet: bool = False) -> int:
+    """Run a Config, show how it is getting on unless quiet, say what happened; the exit code."""
+    screen = Console(stderr=True, quiet=is_quiet)
     with download_view(screen) as progress:
-        run = prepare(config, notify=lambda sentence: say(f"note: {sentence}"), progress=progress)
+        run = prepare(config, notify=note, progress=progress)
     if not config.sinks:
-        say("note: no --sink given, so the masks are computed and go nowhere")
+        note("no --sink given, so the masks are computed and go nowhere")
+    log_start(run, config)
     if run.info.is_live:
         import cv2  # it is loaded by now
 
         cv2.setNumThreads(1)  # helpers would wait for cores that the networks keep busy
     interrupts = _conduct(run, screen)
     summary = run.summary(stopped=interrupts.count > 0)
+    log_end(summary)
     if as_json:
         sys.stdout.write(json.dumps(summary.as_dict()) + "\n")
     else:
@@ -119,6 +130,6 @@ def _exit_code(error: BaseException | None, interrupts: Interrupts) -> int:
     if error is not None:
         if not isinstance(error, MaskstreamError):
             raise error  # a defect: its traceback is what a bug report needs
-        say_error(error)
+        log_event(log, logging.ERROR, "error", str(error))
         return EXIT_BROKEN
     return 128 + interrupts.signal_number if interrupts.count else EXIT_OK

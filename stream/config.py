@@ -14,6 +14,7 @@ from maskstream.model.errors import ConfigError
 
 from .recovery_settings import ReconnectConfig
 from .settings import AtLeast, MultipleOf, Placed, SettingError, Settings, build, nearest, override
+from .watchdog_settings import WatchdogConfig
 from .yaml_lines import KeyPath, YamlLines, dotted, read_yaml
 
 _SUFFIXES = (".yaml", ".yml")
@@ -92,6 +93,7 @@ class Config(Settings):
     prompts: tuple[str | PromptConfig, ...] = ()
     sinks: tuple[str | SinkConfig, ...] = ()
     control: str | None = None  # where the run is steered: tcp://127.0.0.1:5556, see docs/control.md
+    metrics: str | None = None  # where metrics and health are served: 127.0.0.1:9464, see docs/operations.md
     source_options: dict[str, str | int | float] = field(
         default_factory=dict
     )  # FFmpeg's, {video_size: 1280x720}
@@ -101,6 +103,7 @@ class Config(Settings):
     )
     max_staleness_ms: Annotated[float, AtLeast(0)] | None = 1000.0  # live: older packets are not decoded
     reconnect: ReconnectConfig = field(default_factory=ReconnectConfig)
+    watchdog: WatchdogConfig = field(default_factory=WatchdogConfig)
     realtime: bool = False  # play a recording at its own pace, as if it were live
     # exclusive: a pixel is of one object, and objects are background to each other (for look-alikes);
     # none: an object's masks do not depend on which others are followed
@@ -169,10 +172,30 @@ def find_config(name: str | Path) -> Traversable:
 
 def _read(path: Traversable) -> Config:
     yaml = read_yaml(path)
+    if isinstance(yaml.tree, Mapping) and "streams" in yaml.tree:
+        raise yaml.error(("streams",), "several streams: load them with fleet_config.load_streams()")
+    return read_config(yaml, yaml.tree)
+
+
+def read_config(
+    yaml: YamlLines, values: object, base: Config | None = None, key_path: KeyPath = ()
+) -> Config:
+    """What a part of a YAML file says, on top of `base`.
+
+    Raises:
+        ConfigError: with file, line and key.
+    """
     try:
-        config = build(Config, {} if yaml.tree is None else yaml.tree)
+        if base is not None and isinstance(values, Mapping):
+            config = override(base, values, key_path)
+        else:
+            config = build(Config, {} if values is None else values, key_path)
+        if not isinstance(values, Mapping) or "prompts" not in values:
+            return config
         prompts = (
-            spec for i, prompt in enumerate(config.prompts) for spec in _placed(prompt, ("prompts", i), yaml)
+            spec
+            for i, prompt in enumerate(config.prompts)
+            for spec in _placed(prompt, (*key_path, "prompts", i), yaml)
         )
         return dataclasses.replace(config, prompts=tuple(prompts))
     except SettingError as error:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, NoReturn
 
 if TYPE_CHECKING:
@@ -21,37 +20,6 @@ EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 def say(message: str) -> None:
     """One line to stderr, whatever the message holds."""
     sys.stderr.write(f"maskstream: {' '.join(message.split())}\n")
-
-
-class LogLines(logging.Handler):
-    """What the log has to say, as single lines on stderr."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write one line."""
-        word = "note" if record.levelno < logging.WARNING else record.levelname.lower()
-        text = record.getMessage()
-        if record.exc_info and record.exc_info[1] is not None:
-            text += f": {record.exc_info[1]!r}"
-        say(f"{word}: {text}")
-
-
-@contextmanager
-def log_lines() -> Iterator[None]:
-    """Meanwhile the log is shown: warnings, and who steered the run."""
-    log, audit, handler = logging.getLogger("maskstream"), logging.getLogger("maskstream.control"), LogLines()
-    before = audit.level
-    log.addHandler(handler)
-    audit.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        audit.setLevel(before)
-        log.removeHandler(handler)
-
-
-def say_error(error: BaseException) -> None:
-    """One line to stderr."""
-    say(f"error: {error}")
 
 
 def leave(code: int) -> NoReturn:

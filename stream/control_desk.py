@@ -21,6 +21,7 @@ from .control_wire import (
     encode_answer,
     encode_refusal,
 )
+from .logs import log_event
 
 MAX_REMEMBERED = 1024  # requests whose answers are kept in case they are repeated
 
@@ -94,7 +95,7 @@ class ControlDesk:
         try:
             request = decode_request(data, self._controls.picture_hw)
         except RequestError as error:
-            audit.warning("control by %s, %s: bad request: %s", sender, error.request_id or "-", error)
+            _audit(logging.WARNING, sender, error.request_id or "-", f"bad request: {error}")
             reply(encode_refusal(error.request_id, str(error)))
             return
         if not request.changes:
@@ -108,17 +109,17 @@ class ControlDesk:
 
     def _tell(self, request: Request, sender: str, reply: Reply) -> None:
         values = self._controls.situation() if request.verb == "list" else self._controls.metrics()
-        audit.info("control by %s, %s: %s", sender, request.request_id, request.verb)
+        _audit(logging.INFO, sender, request.request_id, request.verb)
         reply(encode_answer(request.request_id, values))
 
     def _repeat(self, entry: _Entry, data: bytes, sender: str, reply: Reply) -> None:
         request_id = entry.request_id
         if entry.digest != _digest(data):
             complaint = f"the id {request_id} was used for another request"
-            audit.warning("control by %s, %s: refused: %s", sender, request_id, complaint)
+            _audit(logging.WARNING, sender, request_id, f"refused: {complaint}")
             reply(encode_refusal(request_id, complaint))
             return
-        audit.info("control by %s, %s: repeated", sender, request_id)
+        _audit(logging.INFO, sender, request_id, "repeated")
         if entry.answer is not None:
             reply(entry.answer)
         elif entry.wait:
@@ -165,10 +166,15 @@ class ControlDesk:
             self._finish(entry, f"refused: {what}: {reason}", encode_refusal(request_id, reason))
 
     def _finish(self, entry: _Entry, text: str, answer: bytes) -> None:
-        audit.info("control by %s, %s: %s", entry.sender, entry.request_id, text)
+        _audit(logging.INFO, entry.sender, entry.request_id, text)
         entry.answer, reply, entry.reply = answer, entry.reply, None
         if reply is not None:
             reply(answer)
+
+
+def _audit(level: int, sender: str, request_id: str, what: str) -> None:
+    sentence = f"control by {sender}, {request_id}: {what}"
+    log_event(audit, level, "control", sentence, sender=sender, request=request_id, what=what)
 
 
 def _pending(request_id: str) -> bytes:

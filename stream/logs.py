@@ -130,11 +130,13 @@ def _number(level: LogLevel | None) -> int | None:
     return None if level is None else logging.getLevelNamesMapping()[level.upper()]
 
 
-def error_line(error: BaseException, form: LogFormat) -> None:
+def note(sentence: str) -> None:
+    """Tell whoever started the run something."""
+    log_event(logging.getLogger("maskstream"), NOTICE, "note", sentence)
+
+
+def last_line(form: str, level: int, event: str, sentence: str) -> None:
     """Say why the program ends, where no log is open any more."""
-    if form == "text":
-        say(f"error: {error}")
-        return
-    record = logging.LogRecord("maskstream", logging.ERROR, "", 0, "%s", (str(error),), None)
-    record.event = "error"
-    JsonLines().emit(record)
+    record = logging.LogRecord("maskstream", level, "", 0, "%s", (sentence,), None)
+    record.event = event
+    (JsonLines() if form == "json" else TextLines()).emit(record)

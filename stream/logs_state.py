@@ -52,11 +52,7 @@ class StateLog:
             )
         if status.counts.reconnects != self._reconnects:
             count = self._reconnects = status.counts.reconnects
-            self._log(
-                "reconnected",
-                f"connected again, {self._reconnects} times so far",
-                reconnects=self._reconnects,
-            )
+            self._log("reconnected", f"connected again, {count} so far", reconnects=count)
 
     def _log(self, event: str, words: str, **fields: object) -> None:
         log_event(log, logging.INFO, event, f"{self._name}: {words}", source=self._name, **fields)

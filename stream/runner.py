@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,23 +13,28 @@ from maskstream.model.errors import ConfigError, PromptError
 
 from .agenda import Agenda
 from .commands import Command, Show
-from .config import Config, QueueConfig
+from .config import Config, ModelConfig, QueueConfig
+from .lookout import Lookout
 from .pipeline import FILE_PLAN, LIVE_PLAN, Pipeline, QueuePlan
-from .prompts import parse_prompts, schedule_prompts
+from .prompts import PromptPart, parse_prompts, schedule_prompts
 from .queues import Overflow
 from .spec_options import path, split_options
 from .summary import RunSummary, Tally, summarise
 from .types import Frame, FrameResult, StreamInfo
 
 if TYPE_CHECKING:
+    from maskstream.model.predictor import Predictor
     from maskstream.model.weights import Notify, Progress
 
     from .control_server import ControlServer
+    from .fleet_gate import Turn
+    from .health import Roster
     from .run_controls import RunControls
     from .sinks import Sink
     from .source_base import BaseSource
 
 OnResult = Callable[[FrameResult], None]
+LoadSegmenter = Callable[[Config, "Inputs"], Callable[[Frame], FrameResult]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,6 +80,9 @@ def prepare(
     on_result: OnResult | None = None,
     notify: Notify | None = None,
     progress: Progress | None = None,
+    source_id: str | None = None,
+    load_segmenter: LoadSegmenter | None = None,
+    roster: Roster | None = None,
 ) -> Run:
     """Check everything, load the networks, join the parts.
 
@@ -86,15 +94,24 @@ def prepare(
         on_result: called with each result in the segmenter's thread.
         notify: takes sentences about weights and connections, from any thread; the log, if not given.
         progress: takes what is being fetched, bytes so far, and bytes in all.
+        source_id: the stream's name in messages; derived from the source, if not given.
+        load_segmenter: where the networks are not this run's own.
+        roster: where the run is listed for metrics and health; None: it serves its own, if asked for.
 
     Raises:
         InputError: something cannot be done as asked.
     """
-    inputs = open_inputs(config, extra_commands, steered=steered, notify=notify)
+    lookout = Lookout(config, roster)
     with ExitStack() as undo:
+        undo.callback(lookout.close)
+        lookout.open()
+        inputs = open_inputs(config, extra_commands, steered=steered, notify=notify, source_id=source_id)
         undo.callback(inputs.source.close)
         inputs.source.standby()
-        segmenter = _load_segmenter(config, inputs, notify, progress)
+        if load_segmenter is None:
+            segmenter = _load_segmenter(config, inputs, notify, progress)
+        else:
+            segmenter = load_segmenter(config, inputs)
         undo.pop_all()
     tally = Tally()
 
@@ -104,16 +121,17 @@ def prepare(
         if on_result:
             on_result(result)
 
-    info = inputs.source.info
+    info, extra_names = inputs.source.info, [type(sink).__name__ for sink in extra_sinks]
     pipeline = Pipeline(
         inputs.source,
         segmenter,
         (*inputs.sinks, *extra_sinks),
         plan=queue_plan(config.queue, info.is_live),
         on_result=count,
-        sink_names=(*config.sink_specs, *(type(sink).__name__ for sink in extra_sinks)),
+        sink_names=(*config.sink_specs, *extra_names),
     )
-    from .run_controls import RunControls  # not above: see _check_sinks about OpenCV
+    lookout.join(info.source_id, pipeline, tally, leave_out=extra_names)
+    from .run_controls import RunControls  # not above: see check_sinks about OpenCV
 
     controls = RunControls(info, inputs.agenda, pipeline)
     pipeline.accompany(None, controls.close)
@@ -128,20 +146,15 @@ def open_inputs(
     *,
     steered: bool = False,
     notify: Notify | None = None,
+    source_id: str | None = None,
 ) -> Inputs:
     """Open the source and see that prompts and outputs fit it. Cheap checks first, the network last.
 
     Raises:
         InputError: something cannot be done as asked.
     """
-    if config.source is None:
-        raise ConfigError("no source: give --source FILE, URL or camera number, or `source:` in the YAML")
-    parts = parse_prompts(config.prompt_specs)
-    control = None if config.control is None else _make_control(config.control)
-    if not parts and not extra_commands and not steered and control is None:
-        raise PromptError("no prompt: say what to track, for example --prompt 1:box=100,80,300,400")
-    sinks = _check_sinks(config.sink_specs, str(config.source), [part.path for part in parts if part.path])
-    source = _open_source(config, notify)
+    parts, sinks, control = check_request(config, is_steered=steered or bool(extra_commands))
+    source = open_source_of(config, notify, source_id)
     try:
         picture_hw = (source.info.height_px, source.info.width_px)
         for command in extra_commands:
@@ -152,6 +165,28 @@ def open_inputs(
         source.close()
         raise
     return Inputs(source, sinks, agenda, control)
+
+
+def check_request(
+    config: Config, *, is_steered: bool = False
+) -> tuple[tuple[PromptPart, ...], tuple[Sink, ...], ControlServer | None]:
+    """What can be seen before the source is open: prompts, sinks and where the run is steered, checked.
+
+    Args:
+        config: what to run.
+        is_steered: objects are shown by other means, so that no prompt is needed.
+
+    Raises:
+        InputError: something cannot be done as asked.
+    """
+    if config.source is None:
+        raise ConfigError("no source: give --source FILE, URL or camera number, or `source:` in the YAML")
+    parts = parse_prompts(config.prompt_specs)
+    control = None if config.control is None else make_control(config.control)
+    if not parts and not is_steered and control is None:
+        raise PromptError("no prompt: say what to track, for example --prompt 1:box=100,80,300,400")
+    masks = [part.path for part in parts if part.path]
+    return parts, check_sinks(config.sink_specs, str(config.source), masks), control
 
 
 def queue_plan(queue: QueueConfig, is_live: bool) -> QueuePlan:
@@ -177,11 +212,17 @@ def run(config: Config, on_result: OnResult | None = None) -> RunSummary:
     return ready.summary()
 
 
-def _open_source(config: Config, notify: Notify | None) -> BaseSource:
+def open_source_of(config: Config, notify: Notify | None = None, source_id: str | None = None) -> BaseSource:
+    """The source, open.
+
+    Raises:
+        SourceError: it cannot be opened.
+    """
     from .sources import open_source
 
     return open_source(
         str(config.source),
+        source_id=source_id,
         connect_timeout_s=config.connect_timeout_s,
         read_timeout_s=config.read_timeout_s,
         max_frames=config.max_frames,
@@ -194,7 +235,12 @@ def _open_source(config: Config, notify: Notify | None) -> BaseSource:
     )
 
 
-def _check_sinks(specs: Sequence[str], source: str, masks: Sequence[Path]) -> tuple[Sink, ...]:
+def check_sinks(specs: Sequence[str], source: str, masks: Sequence[Path]) -> tuple[Sink, ...]:
+    """The sinks, which will be able to write, and not over what the run reads; creates nothing.
+
+    Raises:
+        InputError: they cannot be made as asked.
+    """
     # First of all, for it loads FFmpeg before OpenCV: opencv-python, the one with windows, has an X library
     # with which FFmpeg, if loaded later, crashes when it captures a screen.
     from .sources import files_of
@@ -210,7 +256,12 @@ def _check_sinks(specs: Sequence[str], source: str, masks: Sequence[Path]) -> tu
     return sinks
 
 
-def _make_control(spec: str) -> ControlServer:
+def make_control(spec: str) -> ControlServer:
+    """Where the run is to be steered; not open yet.
+
+    Raises:
+        InputError: it cannot be there.
+    """
     from .control_server import ControlServer
 
     endpoint, options = split_options("control", spec, {"key": path, "clients": path})
@@ -226,26 +277,53 @@ def _load_segmenter(
     progress: Progress | None,
 ) -> Callable[[Frame], FrameResult]:
     # Here and not above: torch takes a second to import, which a typing error should not cost.
-    from maskstream.model.predictor import load_predictor, resolve_device
-    from maskstream.model.tracker import Tracker, TrackerSettings
+    from maskstream.model.predictor import resolve_device
     from maskstream.model.weights import resolve
 
-    from .ladder_live import live_ladder
-    from .segmenter import Segmenter
+    resolve_device(config.model.device)  # before a download, so that a typing error costs nothing
+    weights = resolve(config.model.weights, progress, notify)
+    predictor = load_networks(config.model, weights, inputs.source.info, notify)
+    return make_segmenter(config, inputs, predictor)
 
-    model, info = config.model, inputs.source.info
-    device = resolve_device(model.device)
-    weights = resolve(model.weights, progress, notify)
-    predictor = load_predictor(
+
+def load_networks(model: ModelConfig, weights: Path, info: StreamInfo, notify: Notify | None) -> Predictor:
+    """The networks, ready for a stream's pictures.
+
+    Raises:
+        InputError: they cannot be run as asked.
+    """
+    from maskstream.model.predictor import load_predictor, resolve_device
+
+    return load_predictor(
         weights,
-        device,
+        resolve_device(model.device),
         model.size,
         engine=model.engine,
         threads=model.threads,
         original_hw=(info.height_px, info.width_px),
         notify=notify,
     )
-    settings = TrackerSettings(interaction=config.interaction)
+
+
+def make_segmenter(
+    config: Config, inputs: Inputs, predictor: Predictor, turn: Turn | None = None
+) -> Callable[[Frame], FrameResult]:
+    """What finds the objects of one stream.
+
+    Args:
+        config: what to run.
+        inputs: of the stream.
+        predictor: the networks.
+        turn: waited for before a frame is worked on, where other streams use the networks too.
+    """
+    from maskstream.model.tracker import Tracker, TrackerSettings
+
+    from .fleet_gate import InTurn
+    from .ladder_live import live_ladder
+    from .segmenter import Segmenter
+
+    info, settings = inputs.source.info, TrackerSettings(interaction=config.interaction)
     if info.is_live and config.ladder:
-        return live_ladder(predictor, inputs.agenda, info.frame_rate, settings)
-    return Segmenter(predictor, Tracker(predictor, settings), inputs.agenda)
+        return live_ladder(predictor, inputs.agenda, info.frame_rate, settings, turn or nullcontext)
+    segmenter = Segmenter(predictor, Tracker(predictor, settings), inputs.agenda)
+    return segmenter if turn is None else InTurn(segmenter, turn)

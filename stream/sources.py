@@ -144,6 +144,22 @@ def _waits(spec: str, at_start: str, error: SourceError) -> bool:
     return is_live_url and isinstance(error, UnreadyError)
 
 
+def check_spec(spec: str) -> bool:
+    """Whether a source can be opened just to look at it; False where a network or a device has its say.
+
+    Raises:
+        SourceError: there is no such device, or the spec makes no sense.
+    """
+    if spec.startswith("chaos:"):
+        return check_spec(parse_chaos(spec).source)
+    if not spec or spec == "synthetic" or spec.startswith("synthetic:"):
+        return True  # opening it will tell what is wrong
+    local = _local_path(spec)
+    if local is None:
+        _av_target(spec)
+    return local is not None and not Path(local).is_fifo()
+
+
 def files_of(spec: str) -> list[Path]:
     """What a source reads on this machine: a file, or pictures and their folder; else empty."""
     if spec.startswith("chaos:"):

@@ -71,7 +71,7 @@ queue:
     [
         ("source: a\nqueue:\n  capcity: 2\n", ":3: queue.capcity: unknown key, did you mean 'capacity'?"),
         ("sorce: a\n", ":1: sorce: unknown key, did you mean 'source'?"),
-        ("zzz: 1\n", ":1: zzz: unknown key, known are source, prompts, sinks, control, source_options"),
+        ("zzz: 1\n", ":1: zzz: unknown key, known are source, prompts, sinks, control, metrics, "),
         ("queue:\n  capacity: two\n", ":2: queue.capacity: expected a whole number, got the text 'two'"),
         ("queue:\n  capacity: 2.5\n", ":2: queue.capacity: expected a whole number, got 2.5"),
         ("queue:\n  capacity: true\n", ":2: queue.capacity: expected a whole number, got true"),

@@ -213,7 +213,7 @@ def test_keys(steered, tmp_path):
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_begins(monkeypatch, spec, error, complaint):
-    monkeypatch.setattr(runner, "_open_source", lambda *arguments: pytest.fail("the source was opened"))
+    monkeypatch.setattr(runner, "open_source_of", lambda *arguments: pytest.fail("the source was opened"))
     with pytest.raises(error, match=complaint):
         prepare(Config(source=ENDLESS, control=spec))
 
