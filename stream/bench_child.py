@@ -52,6 +52,13 @@ def live(arguments: dict[str, Any], answer: Callable[[object], None]) -> None:
     answer(watch_live(**arguments))
 
 
+def streams(arguments: dict[str, Any], answer: Callable[[object], None]) -> None:
+    """See `bench_streams.watch_streams`."""
+    from .bench_streams import watch_streams
+
+    answer(watch_streams(**arguments))
+
+
 def memory(arguments: dict[str, Any], answer: Callable[[object], None]) -> None:
     """See `bench_jobs.watch_memory`."""
     from .bench_jobs import watch_memory
@@ -59,7 +66,7 @@ def memory(arguments: dict[str, Any], answer: Callable[[object], None]) -> None:
     answer(watch_memory(**arguments))
 
 
-JOBS = {"contend": contend, "stages": stages, "live": live, "memory": memory}
+JOBS = {"contend": contend, "stages": stages, "live": live, "streams": streams, "memory": memory}
 
 if __name__ == "__main__":
     main()

@@ -32,6 +32,7 @@ class BenchSettings:
     frames: int  # of the run whose memory is watched
     weights: str | None
     threads: int | None
+    streams: Sequence[int] = (1, 2, 4)  # how many at once, growing
 
 
 def frame_rows(settings: BenchSettings, notify: Notify) -> Iterator[Row]:
@@ -86,19 +87,13 @@ def live_rows(settings: BenchSettings, notify: Notify) -> Iterator[Row]:
     """The live preset: how often it publishes and encodes, how late, and how old its evidence is."""
     for width, height in LIVE_SIZES:
         notify(f"a live stream of {width}x{height} ...")
-        model = {
-            "weights": settings.weights,
-            "threads": settings.threads,
-            "engine": settings.engine,
-            "size": settings.live_size,
-        }
         arguments = {
             "width": width,
             "height": height,
             "rate": LIVE_RATE,
             "seconds": settings.seconds,
             "objects": 1,
-            "overrides": {"model": {key: value for key, value in model.items() if value is not None}},
+            "overrides": {"model": _live_model(settings)},
         }
         record = _done("live", arguments)
         what, who, runs = f"{width}x{height}", f"preset rtsp, {record['size']} px", len(record["gaps_ms"])
@@ -113,6 +108,46 @@ def live_rows(settings: BenchSettings, notify: Notify) -> Iterator[Row]:
             yield durations("live", f"{what}: {name}", who, record[key])
         for how, share in sorted(record["how"].items()):
             yield Row("live", f"{what}: {how}", who, 100 * share, "%", runs)
+
+
+def streams_rows(settings: BenchSettings, notify: Notify) -> Iterator[Row]:
+    """More and more live streams on one set of networks, until they are too many for this machine."""
+    (width, height), sustained = LIVE_SIZES[0], 0
+    for streams in settings.streams:
+        notify(f"{streams} live streams of {width}x{height} ...")
+        arguments = {
+            "streams": streams,
+            "width": width,
+            "height": height,
+            "rate": LIVE_RATE,
+            "seconds": settings.seconds,
+            "overrides": {"model": _live_model(settings)},
+        }
+        record = _done("streams", arguments)
+        what, who = f"{streams} of {width}x{height}", f"preset rtsp, {record['size']} px"
+        runs = record["results"]
+        yield Row(
+            "streams", f"{what}: published by the slowest", who, min(record["published_fps"]), "/s", runs
+        )
+        yield Row("streams", f"{what}: encoded of each, mean", who, _mean(record["encoded_fps"]), "/s", runs)
+        yield Row("streams", f"{what}: encoded of the least", who, min(record["encoded_fps"]), "/s", runs)
+        yield Row("streams", f"{what}: dropped, all", who, record["dropped"], "frames", runs)
+        yield Row("streams", f"{what}: held", who, 100 * record["held"], "%", runs)
+        yield durations("streams", f"{what}: latency", who, record["latencies_ms"])
+        yield durations("streams", f"{what}: age of evidence", who, record["ages_ms"])
+        if not record["is_sustained"]:
+            break
+        sustained = streams
+    what = f"of {LIVE_RATE}/s and {width}x{height} sustained, of {_listed(settings.streams)} tried"
+    yield Row("streams", what, "preset rtsp", sustained, "streams", len(settings.streams))
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    return ", ".join(map(str, numbers))
 
 
 def memory_rows(settings: BenchSettings, notify: Notify) -> Iterator[Row]:
@@ -142,8 +177,19 @@ FIGURES: dict[str, Callable[[BenchSettings, Notify], Iterator[Row]]] = {
     "engines": engines_rows,
     "stages": stages_rows,
     "live": live_rows,
+    "streams": streams_rows,
     "memory": memory_rows,
 }
+
+
+def _live_model(settings: BenchSettings) -> dict[str, Any]:
+    model = {
+        "weights": settings.weights,
+        "threads": settings.threads,
+        "engine": settings.engine,
+        "size": settings.live_size,
+    }
+    return {key: value for key, value in model.items() if value is not None}
 
 
 def _task(settings: BenchSettings, size: int) -> Task:

@@ -80,6 +80,7 @@ def _settings(request: BenchRequest) -> BenchSettings:
         request.frames,
         str(weights),
         request.threads,
+        request.streams,
     )
 
 

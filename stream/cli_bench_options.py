@@ -17,6 +17,7 @@ figures:
   engines   image encoder and mask decoder, engine beside engine
   stages    decoding, encoding, tracking, run-length code, drawing, writing
   live      a camera of 30 frames/s: what is published and encoded, how late, how old
+  streams   more and more such cameras at once, on one set of networks: how many it sustains
   memory    a run at 1080p with the most objects: how much at most, and whether it grows
 
 examples:
@@ -26,7 +27,7 @@ examples:
 
 Contenders take turns, run for run: on a busy machine ratios say more than milliseconds.
 """
-FIGURES = ("frame", "objects", "engines", "stages", "live", "memory")
+FIGURES = ("frame", "objects", "engines", "stages", "live", "streams", "memory")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class BenchRequest:
     frames: int
     weights: str | None
     threads: int | None
+    streams: tuple[int, ...]
     plot: Path | None
     report: Path | None
     as_json: bool
@@ -53,7 +55,7 @@ class BenchRequest:
         unknown = set(self.figures) - set(FIGURES)
         if unknown:
             raise ConfigError(f"no figure {min(unknown)!r}; there are: {', '.join(FIGURES)}")
-        for name, values in (("sizes", self.sizes), ("objects", self.objects)):
+        for name, values in (("sizes", self.sizes), ("objects", self.objects), ("streams", self.streams)):
             if min(values) < 1:
                 raise ConfigError(f"--{name} must be at least 1, got {min(values)}")
         for name, value, least in (
@@ -82,6 +84,7 @@ def add_bench_options(parser: argparse.ArgumentParser) -> None:
     add("--objects", type=int, nargs="+", default=[1, 10], metavar="N", help="numbers of objects")
     add("--runs", type=int, default=12, metavar="N", help="of each piece of work, after a warm-up")
     add("--seconds", type=float, default=12, metavar="S", help="of each live stream")
+    add("--streams", type=int, nargs="+", default=[1, 2, 4], metavar="N", help="at once, growing numbers")
     add("--live-size", type=int, metavar="PX", help="model input of live; the preset's, if not given")
     add("--frames", type=int, default=300, metavar="N", help="of the run whose memory is watched")
     add("--weights", metavar="PATH|NAME", help="see maskstream weights list")
@@ -109,6 +112,7 @@ def bench_request(options: argparse.Namespace, arguments: Sequence[str]) -> Benc
         frames=options.frames,
         weights=options.weights,
         threads=options.threads,
+        streams=tuple(sorted(options.streams)),
         plot=options.plot,
         report=options.report,
         as_json=options.json,

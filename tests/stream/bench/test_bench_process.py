@@ -13,8 +13,10 @@ from maskstream.stream.bench_figures import (
     memory_rows,
     objects_rows,
     stages_rows,
+    streams_rows,
 )
 from maskstream.stream.bench_process import ChildProcess, ContenderProcess, in_turns
+from maskstream.stream.bench_streams import is_sustained
 from maskstream.stream.bench_tasks import Task, installed_peers
 
 
@@ -28,7 +30,7 @@ def weights():
 
 @pytest.fixture(scope="module")
 def settings(weights):
-    return BenchSettings((64,), "torch", ("torch",), (1, 2), 2, 1.0, 64, 8, weights, 1)
+    return BenchSettings((64,), "torch", ("torch",), (1, 2), 2, 1.0, 64, 8, weights, 1, (2, 3))
 
 
 def test_a_process_that_fails_says_why():
@@ -88,6 +90,25 @@ def test_a_live_stream(settings):
     assert 0 < rows["640x360: encoded"].value <= 1.2 * rows["640x360: published"].value
     assert rows["854x480: latency"].unit == "ms"
     assert rows["854x480: age of evidence"].p95 >= rows["854x480: age of evidence"].value
+
+
+def test_a_stream_that_loses_frames_is_not_sustained():
+    assert is_sustained([30.0, 29.8], 30, 1, 1000, 0.01)
+    assert not is_sustained([30.0, 28.0], 30, 1, 1000, 0.01)
+    assert not is_sustained([30.0, 30.0], 30, 9, 1000, 0.01)
+    assert not is_sustained([30.0, 30.0], 30, 1, 1000, 0.05)
+
+
+@pytest.mark.weights
+def test_streams(settings):
+    rows = {row.what: row for row in streams_rows(settings, lambda sentence: None)}
+    assert 5 < rows["2 of 640x360: published by the slowest"].value < 40
+    least, mean = (rows[f"2 of 640x360: encoded of {which}"].value for which in ("the least", "each, mean"))
+    assert 0 < least <= mean
+    assert rows["2 of 640x360: latency"].unit == "ms"
+    last = list(rows.values())[-1]
+    assert last.what == "of 30/s and 640x360 sustained, of 2, 3 tried"
+    assert last.value in (0, 2, 3)
 
 
 @pytest.mark.weights

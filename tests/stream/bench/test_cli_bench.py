@@ -8,6 +8,7 @@ import pytest
 from maskstream.stream import cli_bench
 from maskstream.stream.bench_rows import Row, durations
 from maskstream.stream.cli import main
+from maskstream.stream.cli_bench_options import FIGURES
 from PIL import Image
 
 
@@ -36,7 +37,7 @@ def test_every_figure_is_made_if_none_is_named(asked, capsys):
     assert main(["bench", *weights, "--json"]) == 0
     output = capsys.readouterr()
     record = json.loads(output.out)
-    assert [name for name, _ in settings] == ["frame", "objects", "engines", "stages", "live", "memory"]
+    assert [name for name, _ in settings] == list(FIGURES)
     assert record["rows"][0]["times_faster"] == 4
     assert record["rows"][1]["value"] == 30
     assert record["machine"]["CPU"]
@@ -47,12 +48,12 @@ def test_every_figure_is_made_if_none_is_named(asked, capsys):
 
 def test_settings_reach_the_figures(asked, capsys):
     settings, weights = asked
-    what = "engines --sizes 256 512 --engines torch --objects 2 3 --live-size 448"
+    what = "engines --sizes 256 512 --engines torch --objects 2 3 --live-size 448 --streams 4 3"
     how = "--runs 5 --seconds 2 --frames 9 --threads 1"
     assert main(["bench", *what.split(), *how.split(), *weights]) == 0
     ((name, wanted),) = settings
     assert (name, wanted.sizes, wanted.engines, wanted.objects) == ("engines", (256, 512), ["torch"], (2, 3))
-    assert (wanted.engine, wanted.live_size) == ("auto", 448)
+    assert (wanted.engine, wanted.live_size, wanted.streams) == ("auto", 448, (3, 4))
     assert (wanted.runs, wanted.seconds, wanted.frames, wanted.threads) == (5, 2, 9, 1)
     assert "openvino" in capsys.readouterr().out
 

@@ -1,0 +1,116 @@
+"""What a process of the benchmark does with several live streams on one set of networks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from maskstream.model.types import MaskOrigin
+from maskstream.model.weights import resolve
+
+from .agenda import Agenda
+from .bench_scene import BenchScene
+from .commands import Show
+from .config import Config, load_config
+from .fleet_networks import SharedNetworks
+from .pipeline import Pipeline
+from .runner import Inputs
+from .source_base import BaseSource, captured_now
+from .summary import Tally
+from .types import Frame, FrameResult, StreamInfo
+from .zmq_sink import ZmqSink
+
+WARM_UP_S = 2.0  # that do not count
+
+
+class MemorySource(BaseSource):
+    """Frames that are there already, by the clock, as a camera gives them."""
+
+    def __init__(self, name: str, scene: BenchScene, rate: int, frames: int) -> None:
+        height, width = scene.image(0).shape[:2]
+        info = StreamInfo(name, width, height, Fraction(1, rate), Fraction(rate), True, None)
+        super().__init__(info, max_frames=frames, realtime=True)
+        self._scene = scene
+
+    def _frames(self) -> Iterator[Frame]:
+        index = 0
+        while True:
+            yield captured_now(self.info, self._scene.image(index), index, index)
+            index += 1
+
+
+class _Stream:
+    """One of the streams, published, and what is noted of it."""
+
+    def __init__(
+        self, source: MemorySource, scene: BenchScene, config: Config, networks: SharedNetworks
+    ) -> None:
+        self.published: list[tuple[float, FrameResult]] = []
+        self.tally = Tally()
+        self._counted_s = float("inf")
+        inputs = Inputs(source, (), Agenda([Show(prompt) for prompt in scene.boxes]))
+        segmenter = networks.segmenter(source.info.source_id, config, inputs)
+        sink = ZmqSink("tcp://127.0.0.1:*", wait_s=0.0)
+        self.pipeline = Pipeline(source, segmenter, (sink,), on_result=self._note)
+
+    def count_from(self, moment_s: float) -> None:
+        """What comes before is warm-up."""
+        self._counted_s = moment_s
+
+    def _note(self, result: FrameResult) -> None:
+        now_s = time.monotonic()
+        if now_s >= self._counted_s:
+            self.published.append((now_s, result))
+            self.tally.add(result)
+
+
+def watch_streams(
+    streams: int, width: int, height: int, rate: int, seconds: float, overrides: dict[str, Any]
+) -> dict[str, Any]:
+    """So many live streams at once, each published on ZeroMQ; the preset `rtsp`, overridden."""
+    config = load_config("rtsp", overrides)
+    networks = SharedNetworks(config.model, resolve(config.model.weights))
+    frames = round((WARM_UP_S + seconds) * rate)
+    scene = BenchScene(width, height, 1)
+    with ExitStack() as stack:
+        stack.callback(networks.close)
+        watched = [
+            _Stream(MemorySource(f"stream {number}", scene, rate, frames), scene, config, networks)
+            for number in range(streams)
+        ]
+        for stream in watched:
+            stream.count_from(time.monotonic() + WARM_UP_S)
+            stack.enter_context(stream.pipeline)
+        for stream in watched:
+            stream.pipeline.join()
+    return _record(watched, frames, rate, config.model.size)
+
+
+def _record(watched: list[_Stream], frames: int, rate: int, size: int) -> dict[str, Any]:
+    counted = [stream.published for stream in watched]
+    found = [one for published in counted for _, result in published for one in result.objects]
+    spans_s = [published[-1][0] - published[0][0] for published in counted]
+    fps = [(len(published) - 1) / span_s for published, span_s in zip(counted, spans_s, strict=True)]
+    reports = [stream.pipeline.report() for stream in watched]
+    lost = sum(report.dropped for report in reports)
+    held = sum(one.how is MaskOrigin.HELD for one in found)
+    return {
+        "size": size,
+        "published_fps": fps,  # of each stream
+        "encoded_fps": [stream.tally.encoded / span for stream, span in zip(watched, spans_s, strict=True)],
+        "dropped": lost,
+        "held": held / max(1, len(found)),
+        "results": sum(map(len, counted)),
+        "latencies_ms": [result.latency_ms for published in counted for _, result in published],
+        "ages_ms": [one.age_ms for one in found],
+        "is_sustained": is_sustained(fps, rate, lost, frames * len(watched), held / max(1, len(found))),
+    }
+
+
+def is_sustained(fps: list[float], rate: int, dropped: int, captured: int, held: float) -> bool:
+    """Whether every stream kept its rate: hardly a frame lost, hardly one answered by the masks before it."""
+    return bool(np.min(fps) >= 0.98 * rate and dropped <= 0.005 * captured and held <= 0.02)
