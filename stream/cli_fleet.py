@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,6 +23,7 @@ from .logs import log_event, note
 log = logging.getLogger("maskstream")
 
 _REDRAW_S = 0.25
+_LOOK_S = 0.05  # how often it is looked whether a signal came
 
 
 def fleet_command(setups: Sequence[StreamSetup], *, as_json: bool, is_quiet: bool = False) -> int:
@@ -50,15 +52,16 @@ def fleet_command(setups: Sequence[StreamSetup], *, as_json: bool, is_quiet: boo
 def _conduct(fleet: Fleet, screen: Console) -> Interrupts:
     """Let all run to their ends, whatever these are; who fails is named at once."""
     told: set[str] = set()
-    with Interrupts() as interrupts, FleetView(screen) as view:
+    with Interrupts(fleet.hurry) as interrupts, FleetView(screen) as view:
         fleet.start()
+        drawn_s = 0.0
         try:
-            is_over = False
-            while not is_over:
-                is_over = fleet.wait(_REDRAW_S)
+            while not fleet.wait(_LOOK_S):
                 interrupts.apply(fleet)
-                view.update(fleet.streams)
-                _tell_failures(fleet, told)
+                if time.monotonic() >= drawn_s + _REDRAW_S:
+                    drawn_s = time.monotonic()
+                    view.update(fleet.streams)
+                    _tell_failures(fleet, told)
         finally:
             fleet.close()
     _tell_failures(fleet, told)

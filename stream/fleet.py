@@ -14,6 +14,9 @@ from typing import Protocol, Self
 
 from .config import Config
 from .fleet_config import StreamSetup, check_streams
+from .health import Roster
+from .logs_run import log_end, log_start
+from .lookout import make_metrics
 from .runner import Inputs, Run, prepare
 from .summary import RunSummary
 from .types import Frame, FrameResult
@@ -43,14 +46,15 @@ class StreamRun:
     Args:
         setup: its name and what to run.
         networks: shared with the others.
+        roster: where it is listed for metrics and health.
         notify: takes sentences for the user, from any thread.
     """
 
-    def __init__(self, setup: StreamSetup, networks: Networks, notify: Notify) -> None:
+    def __init__(self, setup: StreamSetup, networks: Networks, roster: Roster, notify: Notify) -> None:
         self.name, self.config = setup.name, setup.config
         self.run: Run | None = None  # from the moment it is open
         self.error: BaseException | None = None  # what it ended with
-        self._networks, self._notify = networks, notify
+        self._networks, self._roster, self._notify = networks, roster, notify
         self._lock = threading.Lock()
         self._is_stopped = False
         self._over = threading.Event()
@@ -74,6 +78,11 @@ class StreamRun:
     def stop(self) -> None:
         """End early; what is in flight is still written. Returns at once."""
         self._end(lambda run: run.pipeline.stop())
+
+    def hurry(self, within_s: float) -> None:
+        """See `Pipeline.hurry`; called in a signal's handler."""
+        if self.run is not None:
+            self.run.pipeline.hurry(within_s)
 
     def abort(self) -> None:
         """End now. Returns at once."""
@@ -104,10 +113,12 @@ class StreamRun:
                 notify=lambda sentence: self._notify(f"{self.name}: {sentence}"),
                 source_id=self.name,
                 load_segmenter=lambda config, inputs: self._networks.segmenter(self.name, config, inputs),
+                roster=self._roster,
             )
             self._run(run)
         except BaseException as error:  # the caller decides what it means: the others go on
             self.error = error
+            self._roster.missed(self.name)
         finally:
             self._networks.leave(self.name)
             self._over.set()
@@ -118,10 +129,13 @@ class StreamRun:
                 if self._is_stopped:
                     return
                 self.run = run
+            log_start(run, self.config)
             run.pipeline.start()
             run.pipeline.wait()
         finally:
             run.pipeline.close()
+            if self.run is not None:
+                log_end(run.summary(stopped=self._is_stopped))
         if run.pipeline.error is not None:
             raise run.pipeline.error
 
@@ -149,11 +163,23 @@ class Fleet:
     ) -> None:
         notify = notify or _log_sentence
         check_streams(setups)
+        self._metrics = make_metrics(setups[0].config)
+        if self._metrics is not None:
+            self._metrics.check()
+        roster = Roster() if self._metrics is None else self._metrics.roster
+        for setup in setups:
+            roster.expect(setup.name)
         self._networks = networks or _shared_networks(setups[0].config, notify, progress)
-        self.streams = tuple(StreamRun(setup, self._networks, notify) for setup in setups)
+        self.streams = tuple(StreamRun(setup, self._networks, roster, notify) for setup in setups)
 
     def start(self) -> None:
-        """Begin all. Returns at once."""
+        """Begin all. Returns at once.
+
+        Raises:
+            ConfigError: metrics cannot be served where they should.
+        """
+        if self._metrics is not None:
+            self._metrics.open()
         for stream in self.streams:
             stream.start()
 
@@ -171,6 +197,11 @@ class Fleet:
         for stream in self.streams:
             stream.stop()
 
+    def hurry(self, within_s: float) -> None:
+        """See `Pipeline.hurry`; called in a signal's handler."""
+        for stream in self.streams:
+            stream.hurry(within_s)
+
     def abort(self) -> None:
         """End all now. Returns at once."""
         for stream in self.streams:
@@ -186,6 +217,8 @@ class Fleet:
             self.wait()
             raise
         finally:
+            if self._metrics is not None:
+                self._metrics.close()
             self._networks.close()
 
     def __enter__(self) -> Self:

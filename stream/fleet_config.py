@@ -22,7 +22,7 @@ from .settings import SettingError, override
 from .yaml_lines import KeyPath, YamlLines, dotted, read_yaml
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]{0,63}")
-_SHARED = ("model", "streams")  # keys that no single stream has
+_SHARED = ("model", "metrics", "streams")  # keys that no single stream has
 
 
 @dataclass(frozen=True, slots=True)
