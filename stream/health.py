@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain, count
 from typing import TYPE_CHECKING, Any
@@ -44,7 +44,24 @@ class Roster:
 
     def __init__(self) -> None:
         self._runs: tuple[Watched, ...] = ()
+        self._to_come: dict[str, SourceState] = {}
         self._lock = threading.Lock()
+
+    def expect(self, source: str) -> None:
+        """A run of that name is to come."""
+        with self._lock:
+            self._to_come = {**self._to_come, source: SourceState.CONNECTING}
+
+    def missed(self, source: str) -> None:
+        """The run of that name will not come, if it has not."""
+        with self._lock:
+            if source in self._to_come:
+                self._to_come = {**self._to_come, source: SourceState.FAILED}
+
+    @property
+    def to_come(self) -> Mapping[str, SourceState]:
+        """Runs that are expected, and whether they may still come."""
+        return self._to_come
 
     def add(self, source: str, pipeline: Pipeline, tally: Tally, watchdog: Watchdog | None = None) -> Watched:
         """One more run; a name that is taken gets a number."""
@@ -52,6 +69,7 @@ class Roster:
             *_, unique = numbered((*(run.source for run in self._runs), source))
             run = Watched(unique, pipeline, tally, watchdog)
             self._runs = (*self._runs, run)
+            self._to_come = {name: state for name, state in self._to_come.items() if name != source}
         return run
 
     def __iter__(self) -> Iterator[Watched]:
@@ -99,6 +117,10 @@ def readiness(roster: Roster) -> Verdict:
             "paused": run.pipeline.is_paused,
         }
         for run in roster
+    ]
+    streams += [
+        {"source": name, "ready": False, "state": state.value, "paused": False}
+        for name, state in roster.to_come.items()
     ]
     is_ready = bool(streams) and all(stream["ready"] for stream in streams)
     details: dict[str, Any] = {"ready": is_ready, "streams": streams}

@@ -75,6 +75,9 @@ class _Streams(Collector):
 
     def collect(self) -> Iterator[Metric]:
         teller = _Teller()
+        for name, state in self._roster.to_come.items():
+            teller.source = name
+            _tell_state(teller, state, is_ready=False)
         for run in self._roster:
             teller.source = run.source
             for tell in (_tell_frames, _tell_source, _tell_stages, _tell_objects, _tell_watchdog):
@@ -120,12 +123,16 @@ def _tell_frames(teller: _Teller, run: Watched) -> None:
 
 
 def _tell_source(teller: _Teller, run: Watched) -> None:
-    teller.add("stream_state", {state.value: state is run.state for state in SourceState})
-    teller.add("stream_ready", int(run.is_ready))
+    _tell_state(teller, run.state, run.is_ready)
     teller.add("stream_paused", int(run.pipeline.is_paused))
     status = run.pipeline.source_status()
     if status is not None:
         _tell_status(teller, status)
+
+
+def _tell_state(teller: _Teller, state: SourceState, is_ready: bool) -> None:
+    teller.add("stream_state", {one.value: one is state for one in SourceState})
+    teller.add("stream_ready", int(is_ready))
 
 
 def _tell_status(teller: _Teller, status: SourceStatus) -> None:
