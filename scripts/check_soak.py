@@ -26,6 +26,7 @@ from clock_process import ClockCamera
 from proc_watch import ProcessState, look_at
 
 SUBSCRIBER = Path(__file__).with_name("soak_subscriber.py")
+STAND_IN = Path(__file__).with_name("stand_in_run.py")
 MEMORY_GOAL, LATENCY_GOAL = 1.02, 1.20  # at the end, of what it was after the warm-up
 STARTS_WITHIN_S = 180.0
 STOPS_WITHIN_S = 20.0
@@ -132,8 +133,11 @@ class Soak:
 
     def _start_run(self) -> "subprocess.Popen[str]":
         options = self._options
-        command = [str(Path(sys.executable).with_name("maskstream")), "run", "rtsp", "--json"]
-        command += ["--source", self._camera.url, "--sink", f"zmq={self._endpoint}"]
+        program = [str(Path(sys.executable).with_name("maskstream"))]
+        if options.stand_in:
+            program = [sys.executable, str(STAND_IN)]
+        command = [*program, "run", "rtsp", "--json", "--source", self._camera.url]
+        command += ["--sink", f"zmq={self._endpoint}"]
         command += [part for prompt in self._camera.prompts for part in ("--prompt", prompt)]
         command += ["--size", str(options.model), "--engine", options.engine]
         if options.threads:
@@ -259,6 +263,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--model", type=int, default=256, help="model input, px (256)")
     parser.add_argument("--engine", default="auto", help="what runs the networks: auto, torch or openvino")
     parser.add_argument("--threads", type=int, help="CPU threads for the networks; one per core")
+    parser.add_argument("--stand-in", action="store_true", help="in the place of the networks")
     parser.add_argument("--json", type=Path, metavar="FILE", help="all lines and the verdict go here too")
     return parser.parse_args(arguments)
 

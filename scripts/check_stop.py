@@ -4,7 +4,7 @@ Each run writes a video, masks as JSON Lines and as pictures, and messages on Ze
 file, a live scene, a camera that breaks off and is connected again, or one that is not there. At a moment
 drawn by a seed, from before Python has started to well into writing, it gets SIGTERM or Ctrl-C. Then the
 video must be decodable to its end, every line and every picture of masks readable, as many of them as frames
-in the video, and no process left. Most runs have a stand-in for the networks, which would take most of the time.
+in the video, and no process left. Most runs have a stand-in for the networks, which take long to load.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from maskstream.stream.client import Subscriber
 from maskstream.stream.synthetic import SyntheticSettings, SyntheticSource
 from PIL import Image
 
-TARGET = Path(__file__).with_name("stop_target.py")
+STAND_IN = Path(__file__).with_name("stand_in_run.py")
 GOAL_S, HANG_S = 2.0, 20.0
 SPAN_S, NETWORKS_SPAN_S = 3.0, 20.0  # moments are drawn from so long
 CLIP = SyntheticSettings(frames=600, width=480, height=270, fps=Fraction(25))
@@ -168,7 +168,7 @@ def command(case: Case, folder: Path, endpoint: str, options: argparse.Namespace
     }[case.source]
     program = [str(Path(sys.executable).with_name("maskstream"))]
     if not case.has_networks:
-        program = [sys.executable, str(TARGET)]
+        program = [sys.executable, str(STAND_IN)]
     sinks = (f"video={folder / 'out' / 'video.mp4'}", f"masks={folder / 'out' / 'masks'}", f"zmq={endpoint}")
     options_of_run = [
         "--source",

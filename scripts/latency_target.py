@@ -1,6 +1,6 @@
 """`maskstream run ...`, which also reads the time that is painted into each picture; run by check_latency.py.
 
-    python latency_target.py FILE run ...
+    python latency_target.py FILE [--stand-in] run ...
 
 Into FILE goes a line of JSON for each frame: its index, and when its picture was made (wall clock, ns; null
 if that could not be read). That is done in a sink of its own, which the others do not wait for.
@@ -14,6 +14,7 @@ from pathlib import Path
 from clock_process import painted_ns
 from maskstream.stream import cli, cli_run
 from maskstream.stream.types import FrameResult, StreamInfo
+from stand_in_run import stand_in_for_networks
 
 
 class GlassSink:
@@ -41,8 +42,12 @@ class GlassSink:
 def main() -> int:
     """The command line as it is, with one more sink."""
     glass = GlassSink(Path(sys.argv[1]))
+    if "--stand-in" in sys.argv:
+        sys.argv.remove("--stand-in")
+        stand_in_for_networks()
     cli_run.prepare = partial(cli_run.prepare, extra_sinks=[glass])
-    return cli.main(sys.argv[2:])
+    del sys.argv[1]
+    return cli.main()
 
 
 if __name__ == "__main__":

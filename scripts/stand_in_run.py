@@ -1,4 +1,4 @@
-"""`maskstream ...` with a stand-in for the networks, so that it starts in no time; run by check_stop.py.
+"""`maskstream ...` with a stand-in for the networks, so that it starts in no time; run by other scripts.
 
 The stand-in finds what is brighter than the rest. It takes LOAD_S to load and WORK_S for a frame.
 """
@@ -16,8 +16,13 @@ LOAD_S, WORK_S = 0.5, 0.015
 
 def main() -> int:
     """The command line as it is, but for the networks."""
-    runner._load_segmenter = load  # type: ignore[assignment]
+    stand_in_for_networks()
     return cli.main()
+
+
+def stand_in_for_networks() -> None:
+    """From now on in this process."""
+    runner._load_segmenter = load  # type: ignore[assignment]
 
 
 def load(*arguments: Any) -> Any:
