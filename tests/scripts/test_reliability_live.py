@@ -139,5 +139,5 @@ def test_the_painted_time_is_read(load):
     assert process.painted_ns(image, now_ns + 10**9) == now_ns
     image[2, 2:6] = 250 - image[2, 2:6]
     assert process.painted_ns(image, now_ns) == now_ns
-    image[:8, :8] = 100
+    image[:16, :8] = 100
     assert process.painted_ns(image, now_ns) is None
