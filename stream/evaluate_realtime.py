@@ -18,7 +18,7 @@ from maskstream.model.types import ObjectMask, RgbImage
 from .costs import Costs, Realtime
 from .ladder import STALE, Ladder, Segmenting, Slot
 from .pipeline import LIVE_PLAN
-from .telemetry import Activity, Moment
+from .telemetry import StageStats
 from .types import Frame, FrameResult
 
 
@@ -48,6 +48,7 @@ class SimulatedWorker:
         self, work: Callable[[Frame], FrameResult], took_ns: int, stale_ns: int, clock: VirtualClock
     ) -> None:
         self._work, self._took_ns, self._stale_ns, self._clock = work, took_ns, stale_ns, clock
+        self.stats = StageStats(clock)
         self._slot = Slot()
         self._in_work: FrameResult | None = None
         self._done_ns = 0  # when it will be, or was
@@ -85,10 +86,6 @@ class SimulatedWorker:
     def expected_ns(self) -> int | None:
         """See `ladder.Worker`."""
         return None if self._in_work is None else self._done_ns
-
-    def moment(self) -> Moment:
-        """Nothing hangs that only counts."""
-        return Moment(Activity.IDLE, 0, 0)
 
     def close(self) -> None:
         """Nothing to stop."""

@@ -22,7 +22,7 @@ from maskstream.model.drift import Drift, Thumb
 from maskstream.model.guided_motion import Guide
 from maskstream.model.types import MaskOrigin, ObjectMask, RgbImage
 
-from .telemetry import Clock, Moment
+from .telemetry import Clock, StageStats
 from .types import Frame, FrameResult
 
 # A worker that gets free takes up a frame no older than this, in budgets; else it waits for the next one.
@@ -51,6 +51,8 @@ class Segmenting(Protocol):
 class Worker(Protocol):
     """Encodes and tracks, one frame at a time, beside the ladder."""
 
+    stats: StageStats
+
     def offer(self, frame: Frame, *, must: bool) -> bool:
         """Hand over the newest frame; what becomes of it is up to a `Slot`."""
 
@@ -68,9 +70,6 @@ class Worker(Protocol):
     @property
     def expected_ns(self) -> int | None:
         """When the next result should be there; None where nothing is worked on."""
-
-    def moment(self) -> Moment:
-        """What it is doing; any thread."""
 
     def close(self) -> None:
         """Stop after the frame that is being worked on. May be called twice."""
@@ -199,9 +198,10 @@ class Ladder:
         self._answer = answer
         return answer
 
-    def helper_moment(self) -> Moment:
-        """What the worker is doing; any thread."""
-        return self._worker.moment()
+    @property
+    def helper_stats(self) -> StageStats:
+        """The worker's stopwatch."""
+        return self._worker.stats
 
     def close(self) -> None:
         """Stop the worker, then the segmenter; may be called twice."""

@@ -10,7 +10,7 @@ from contextlib import nullcontext
 
 from .fleet_gate import Turn
 from .ladder import Estimate, Slot
-from .telemetry import Activity, Clock, Moment
+from .telemetry import Clock, StageStats
 from .types import Frame, FrameResult
 
 
@@ -32,13 +32,13 @@ class ThreadWorker:
         turn: Turn = nullcontext,
     ) -> None:
         self._work, self._stale_ns, self._clock, self._turn = work, stale_ns, clock, turn
+        self.stats = StageStats(clock)  # waiting for its turn is part of the work
         # A daemon, so that a device driver that never returns cannot keep the interpreter from exiting.
         self._thread = threading.Thread(target=self._run, name="ladder worker", daemon=True)
         self._changed = threading.Condition()
         self._slot = Slot()
         self._in_work: Frame | None = None
         self._started_ns: int | None = None  # of what is worked on, its turn waited for
-        self._count = 0  # frames done
         self._took = Estimate()
         self._done: deque[FrameResult] = deque()
         self._error: BaseException | None = None
@@ -87,13 +87,6 @@ class ThreadWorker:
             started_ns = self._clock() if self._started_ns is None else self._started_ns
             return started_ns + self._took.ns
 
-    def moment(self) -> Moment:
-        """See `ladder.Worker`."""
-        with self._changed:
-            if self._started_ns is None or self._error is not None:
-                return Moment(Activity.WAITING, 0, self._count)
-            return Moment(Activity.WORKING, self._started_ns, self._count)
-
     def close(self) -> None:
         """See `ladder.Worker`."""
         with self._changed:
@@ -104,24 +97,29 @@ class ThreadWorker:
             self._thread.join()
 
     def _run(self) -> None:
+        self.stats.start()
         try:
             while (started_ns := self._wanted_ns()) is not None:
+                self.stats.waited()
                 with self._turn():
                     frame = self._next()
                     result = None if frame is None else self._work(frame)
+                if result is not None:
+                    self.stats.worked()
+                self.stats.blocked()  # nobody has to take the result at once
                 with self._changed:
                     self._started_ns = self._in_work = None
                     if result is None:
                         continue
                     self._took.add(self._clock() - started_ns)
                     self._done.append(result)
-                    self._count += 1
                     self._slot.drop_older(self._clock() - self._stale_ns)
                     self._changed.notify_all()
         except BaseException as error:  # it is raised where the next frame is answered
             with self._changed:
                 self._error = error
                 self._changed.notify_all()
+        self.stats.ended()
 
     def _wanted_ns(self) -> int | None:
         """When there was a frame to work on, as soon as there is; None at the end."""

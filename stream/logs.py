@@ -137,6 +137,9 @@ def note(sentence: str) -> None:
 
 def last_line(form: str, level: int, event: str, sentence: str) -> None:
     """Say why the program ends, where no log is open any more."""
+    if form == "text":
+        say(without_secrets(sentence if level < logging.WARNING else f"error: {sentence}"))
+        return
     record = logging.LogRecord("maskstream", level, "", 0, "%s", (sentence,), None)
     record.event = event
-    (JsonLines() if form == "json" else TextLines()).emit(record)
+    JsonLines().emit(record)

@@ -27,6 +27,7 @@ from .health import Roster, Watched, numbered
 from .metrics_device import device_memory
 from .source_status import SourceState, SourceStatus
 from .telemetry import Durations
+from .watchdog import SOURCE
 
 BOUNDS_MS = (1, 2.5, 5, 10, 20, 40, 60, 100, 150, 200, 300, 500, 1000, 2500, 5000, 10_000)
 
@@ -116,7 +117,7 @@ def _tell_frames(teller: _Teller, run: Watched) -> None:
     teller.add("frames_dropped", report.dropped, labels=["queue"])
     teller.add("frames_segmented", report.segmented)
     teller.add("frames_encoded", run.tally.encoded)
-    teller.histogram("latency_seconds", run.pipeline.stages[1].stats.durations(BOUNDS_MS)[1])
+    teller.histogram("latency_seconds", run.pipeline.stopwatches[1][1].durations(BOUNDS_MS)[1])
     for name, sink in zip(numbered(sink.name for sink in report.sinks), report.sinks, strict=True):
         teller.add("frames_published", sink.stage.items, labels=[name])
         teller.add("sink_frames_dropped", sink.dropped, labels=[name])
@@ -146,15 +147,15 @@ def _tell_status(teller: _Teller, status: SourceStatus) -> None:
 
 
 def _tell_stages(teller: _Teller, run: Watched) -> None:
-    stages = run.pipeline.stages
-    names = list(numbered(stage.name for stage in stages))
-    for name, stage in zip(names, stages, strict=True):
-        report = stage.stats.report()
+    stopwatches = run.pipeline.stopwatches
+    names = list(numbered(name for name, _ in stopwatches))
+    for name, (_, stats) in zip(names, stopwatches, strict=True):
+        report = stats.report()
         teller.add("stage_waited_seconds", report.waited_s, labels=[name])
         teller.add("stage_blocked_seconds", report.blocked_s, labels=[name])
-        if stage is not stages[0]:  # capturing is waiting, and no work
-            teller.histogram("stage_work_seconds", stage.stats.durations(BOUNDS_MS)[0], labels=[name])
-    for name, (_, queue) in zip(names[1:], run.pipeline.queues, strict=True):
+        if name != names[0]:  # capturing is waiting, and no work
+            teller.histogram("stage_work_seconds", stats.durations(BOUNDS_MS)[0], labels=[name])
+    for name, (_, queue) in zip(names[1:], run.pipeline.queues, strict=False):  # a helper has none
         teller.add("queue_depth", queue.waiting, labels=[name])
         teller.add("queue_capacity", queue.capacity, labels=[name])
 
@@ -170,11 +171,12 @@ def _tell_objects(teller: _Teller, run: Watched) -> None:
 def _tell_watchdog(teller: _Teller, run: Watched) -> None:
     if run.watchdog is None:
         return
-    stuck = {one.stage for one in run.watchdog.incidents}
-    for name, count in list(run.watchdog.counts.items()):
+    watchdog, stuck = run.watchdog, {one.stage for one in run.watchdog.incidents}
+    names = dict.fromkeys([SOURCE, *(name for name, _ in run.pipeline.stopwatches)])  # each once
+    for name in names:
         teller.add("stage_stuck", int(name in stuck), labels=[name])
-        teller.add("stage_stuck_incidents", count, labels=[name])
-        teller.add("stage_restarts", run.watchdog.restarts[name], labels=[name])
+        teller.add("stage_stuck_incidents", watchdog.counts[name], labels=[name])
+    teller.add("stage_restarts", watchdog.restarts[SOURCE], labels=[SOURCE])
 
 
 class _Devices(Collector):

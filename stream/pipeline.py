@@ -15,7 +15,7 @@ from maskstream.model.errors import StreamBrokenError
 from .queues import Overflow, StageQueue
 from .source_status import SourceStatus
 from .stage import Stage
-from .telemetry import Clock, Moment, StageReport, StageStats
+from .telemetry import Clock, StageReport, StageStats
 from .types import Frame, FrameResult
 
 if TYPE_CHECKING:
@@ -194,20 +194,16 @@ class Pipeline:
         return self._tap.reconnect(why)
 
     @property
-    def stages(self) -> tuple[Stage[Any, Any], ...]:
-        """`capture`, `segmenter`, and one for each sink, under its name."""
-        return self._stages
-
-    @property
     def queues(self) -> tuple[tuple[str, StageQueue[Any]], ...]:
         """The queue before each stage that has one, with the stage's name."""
         return tuple(zip(("segmenter", *self._sink_names), (self._frames, *self._results), strict=True))
 
-    def moments(self) -> list[tuple[str, Moment]]:
-        """What each stage is doing; and the segmenter's helper, if it has one."""
-        moments = [(stage.name, stage.stats.moment()) for stage in self._stages]
-        helper = getattr(self._segmenter, "helper_moment", None)  # only the ladder has it
-        return moments if helper is None else [*moments, ("ladder worker", helper())]
+    @property
+    def stopwatches(self) -> list[tuple[str, StageStats]]:
+        """Each stage's name and stopwatch; last the segmenter's helper's, if it has one."""
+        named = [(stage.name, stage.stats) for stage in self._stages]
+        helper = getattr(self._segmenter, "helper_stats", None)  # only the ladder has it
+        return named if helper is None else [*named, ("ladder worker", helper)]
 
     def pause(self) -> None:
         """Begin no more frames until resume(): a file waits, a live stream drops and counts."""

@@ -124,7 +124,8 @@ class Watchdog:
             call()
 
     def _stuck(self, now_ns: int) -> Iterator[Incident]:
-        for name, moment in self._pipeline.moments():
+        for name, stats in self._pipeline.stopwatches:
+            moment = stats.moment()
             is_first = name in _NETWORKS and not moment.items
             limit_s = self._patience.first_frame_s if is_first else self._patience.after_s
             for_s = self._since_s(moment.since_ns, now_ns)

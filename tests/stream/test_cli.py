@@ -216,7 +216,7 @@ def test_ctrl_c_before_anything_runs(monkeypatch, capsys):
 
     monkeypatch.setattr(runner, "_load_segmenter", load)
     assert main(["run", "--source", SCENE, *PROMPT]) == 130
-    assert capsys.readouterr().err == "maskstream: note: interrupted\n"
+    assert capsys.readouterr().err == "maskstream: interrupted\n"
 
 
 def test_a_defect_keeps_its_traceback_and_what_was_written(segment_with, tmp_path, capsys):

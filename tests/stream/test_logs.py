@@ -125,7 +125,7 @@ def test_a_log_that_nobody_reads_stops_nobody(monkeypatch):
 def test_why_it_ends_is_told_without_a_log(capsys):
     last_line("text", logging.ERROR, "error", "no source")
     last_line("text", NOTICE, "interrupted", "interrupted")
-    assert capsys.readouterr().err == "maskstream: error: no source\nmaskstream: note: interrupted\n"
+    assert capsys.readouterr().err == "maskstream: error: no source\nmaskstream: interrupted\n"
     last_line("json", logging.ERROR, "error", "no source")
     (found,) = lines(capsys)
     assert (found["level"], found["event"], found["message"]) == ("error", "error", "no source")

@@ -133,7 +133,7 @@ def test_who_waits_for_the_one_that_hangs_is_not_named():
     clock, pipeline, watchdog, _ = make(Gate(at=-1), FILE, [hanging, fine], ["hanging", "fine"])
     with pipeline:
         assert gate.is_there.wait(SOON_S)
-        wait_until(lambda: pipeline.stages[1].stats.moment().activity is Activity.HANDING_ON)
+        wait_until(lambda: pipeline.stopwatches[1][1].moment().activity is Activity.HANDING_ON)
         clock.pass_s(40, watchdog)
         assert [one.stage for one in watchdog.incidents] == ["hanging"]
         gate.open.set()
@@ -154,7 +154,7 @@ def test_a_paused_run_is_well(spec):
     clock, pipeline, watchdog, roster = make(Gate(at=-1), spec=spec)
     with pipeline:
         pipeline.pause()
-        wait_until(lambda: pipeline.stages[1].stats.moment().activity is Activity.WAITING)
+        wait_until(lambda: pipeline.stopwatches[1][1].moment().activity is Activity.WAITING)
         clock.pass_s(1000, watchdog)
         assert liveness(roster).is_good
         pipeline.stop()
@@ -237,16 +237,16 @@ def test_networks_that_hang_beside_the_ladder_are_seen():
     worker = ThreadWorker(gate.segment, stale_ns=10**9)
     with open_source(FILE) as source:
         frames = [next(source), next(source)]
-    assert worker.moment().activity is Activity.WAITING
+    assert worker.stats.moment().activity is Activity.IDLE
     for frame in frames:
         worker.offer(frame, must=True)
         done.append(worker.wait(0))
-        wait_until(lambda: worker.moment().items == 1)
+        wait_until(lambda: worker.stats.moment().items == 1)
     assert gate.is_there.wait(SOON_S)
-    moment = worker.moment()
+    moment = worker.stats.moment()
     assert (moment.activity, moment.items) == (Activity.WORKING, 1)
     gate.open.set()
-    wait_until(lambda: worker.moment().items == 2)
+    wait_until(lambda: worker.stats.moment().items == 2)
     worker.close()
 
 
