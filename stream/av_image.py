@@ -9,6 +9,7 @@ from typing import cast
 import cv2
 import numpy as np
 from av.buffer import Buffer
+from av.sidedata.sidedata import SideDataContainer
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from maskstream.model.types import RgbImage
@@ -43,7 +44,10 @@ def turn_of(frame: VideoFrame) -> Turn:
     Read from the matrix, because `frame.rotation` knows nothing of mirroring. Angles that are no quarter turn
     are left alone.
     """
-    data = cast("Mapping[str, Buffer]", frame.side_data).get("DISPLAYMATRIX")
+    # Not `frame.side_data`: what it gives is kept in the frame and keeps the frame, so that pictures of many
+    # MB would wait for Python's garbage collector, a hundred of them at a time.
+    container = SideDataContainer(frame)  # type: ignore[call-arg]  # which PyAV's stub has forgotten
+    data = cast("Mapping[str, Buffer]", container).get("DISPLAYMATRIX")
     if data is None:
         return Turn()
     # Row vectors: (x', y') = (a x + c y, b x + d y), 16.16 fixed point, rows padded to three.

@@ -219,6 +219,46 @@ def test_abort_drops_what_waits_but_closes_the_sinks():
     assert sink.closed == 1
 
 
+def test_a_hurried_stop_does_not_wait_for_a_frame_that_takes_long():
+    gate, began, sink = threading.Event(), threading.Event(), ListSink()
+
+    def slow(frame):
+        if frame.index == 3:
+            began.set()
+            gate.wait(SOON_S)
+        return segment(frame)
+
+    with Pipeline(CountingSource(), slow, [sink]) as pipeline:
+        assert began.wait(SOON_S)
+        pipeline.hurry(0.1)
+        pipeline.stop()
+        assert pipeline.wait(SOON_S / 2)
+        assert pipeline.is_alive()
+        assert (sink.indices, sink.closed) == ([0, 1, 2], 1)
+        gate.set()
+    assert pipeline.error is None
+
+
+def test_a_hurried_stop_drops_what_a_slow_sink_has_not_got_to_and_closes_it():
+    full, sink = threading.Event(), ListSink(gate=threading.Event())
+    plan = QueuePlan(capacity=1, sink_capacity=50, overflow=Overflow.BLOCK)
+    pipeline = Pipeline(
+        CountingSource(),
+        segment,
+        [sink],
+        plan=plan,
+        on_result=lambda one: one.frame.index == 20 and full.set(),
+    )
+    with pipeline:
+        assert full.wait(SOON_S)
+        pipeline.hurry(0.05)
+        pipeline.stop()
+        assert not pipeline.wait(0.5)  # for a write that has begun everybody waits, or the file would be torn
+        sink.gate.set()
+    assert (len(sink.results), sink.closed) == (1, 1)
+    assert pipeline.report().sinks[0].dropped >= 19
+
+
 def test_ctrl_c_interrupts_join_then_what_is_segmented_is_written():
     source, sink, joining = CountingSource(), ListSink(), threading.Event()
     main = threading.main_thread().ident

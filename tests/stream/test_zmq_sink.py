@@ -177,6 +177,31 @@ def test_a_stalled_subscriber_does_not_hold_up_a_run_that_has_failed(
     sink.hurry()
 
 
+def test_nobody_is_waited_for_any_more_once_a_run_is_to_end(free_endpoint, make_info):
+    sink = ZmqSink(free_endpoint, subscribers=1, wait_s=60)
+    hurry = threading.Timer(0.2, sink.hurry, [1.2])
+    begun = time.monotonic()
+    hurry.start()
+    sink.open(make_info())
+    sink.close()
+    assert 0.2 < time.monotonic() - begun < 10
+    hurry.join()
+
+
+def test_a_stalled_subscriber_is_waited_for_as_long_as_a_run_that_ends_allows(
+    subscribe, free_endpoint, make_info, noisy_result
+):
+    sink = ZmqSink(free_endpoint, wait_s=20, linger_s=60)
+    subscribe(free_endpoint, backlog=1)
+    sink.open(make_info())
+    for _ in range(300):
+        sink.write(noisy_result)
+    sink.hurry(1.0)
+    begun = time.monotonic()
+    sink.close()
+    assert 0.5 < time.monotonic() - begun < 10
+
+
 def test_a_slow_subscriber_of_a_live_stream_loses_what_is_old(
     subscribe, free_endpoint, make_info, noisy_result
 ):

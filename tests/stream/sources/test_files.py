@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 import time
@@ -359,3 +360,16 @@ def test_real_clips_lose_and_double_nothing(name, limit):
     assert [frame.pts for frame in frames] == expected[:limit]
     assert source.info.frame_count == min(limit, len(expected))
     assert source.counts == SourceCounts()
+
+
+def test_decoded_frames_are_let_go_without_the_garbage_collector(make_clip):
+    gc.collect()
+    gc.disable()
+    try:
+        with open_source(str(make_clip("clip.mp4", "libx264", options={"bf": "0"}))) as source:
+            count = sum(1 for _ in source)
+            left = sum(isinstance(one, av.VideoFrame) for one in gc.get_objects())
+    finally:
+        gc.enable()
+    assert count == 30
+    assert left <= 8  # those that the decoder is at
