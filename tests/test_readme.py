@@ -37,6 +37,7 @@ from maskstream.stream.chaos_spec import parse_chaos
 from maskstream.stream.config import Config, ModelConfig, QueueConfig, load_config, preset_names
 from maskstream.stream.recovery_settings import ReconnectConfig
 from maskstream.stream.synthetic import SyntheticSettings, SyntheticSource
+from maskstream.stream.watchdog_settings import WatchdogConfig
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -343,15 +344,20 @@ def test_every_kind_of_fault_is_shown() -> None:
 def test_every_key_is_described_with_its_option() -> None:
     text = (ROOT / "docs/inputs.md").read_text()
     rows = dict(re.findall(r"^\| `([a-z_.]+)` \| .*? \| (?:`(--[a-z-]+)`)? ?\|", text, re.MULTILINE))
-    keys = {field.name for field in dataclasses.fields(Config)} - {"model", "queue", "reconnect"}
-    groups = (("model", ModelConfig), ("queue", QueueConfig), ("reconnect", ReconnectConfig))
+    keys = {field.name for field in dataclasses.fields(Config)} - {"model", "queue", "reconnect", "watchdog"}
+    groups = (
+        ("model", ModelConfig),
+        ("queue", QueueConfig),
+        ("reconnect", ReconnectConfig),
+        ("watchdog", WatchdogConfig),
+    )
     for group, kind in groups:
         keys |= {f"{group}.{field.name}" for field in dataclasses.fields(kind)}
     assert rows.keys() == keys
     usage = subparser_help("run")
-    assert {option for option in rows.values() if option} == set(re.findall(r"\[(--[a-z-]+)", usage)) - {
-        "--json"
-    }
+    of_the_terminal = {"--json", "--check", "--log-format", "--log-level"}
+    options = set(re.findall(r"\[(--[a-z-]+)", usage)) - of_the_terminal
+    assert {option for option in rows.values() if option} == options
 
 
 def subparser_help(command: str) -> str:
