@@ -9,6 +9,7 @@ from itertools import chain, count
 from typing import TYPE_CHECKING, Any
 
 from .source_status import SourceState
+from .telemetry import Activity
 
 if TYPE_CHECKING:
     from .pipeline import Pipeline
@@ -30,7 +31,11 @@ class Watched:
         """The source's; of one that cannot tell, whether the pipeline runs."""
         status = self.pipeline.source_status()
         if not self.pipeline.is_alive():
-            return SourceState.FAILED if self.pipeline.error is not None else SourceState.ENDED
+            if self.pipeline.error is not None:
+                return SourceState.FAILED
+            (_, capture), *_ = self.pipeline.stopwatches
+            is_to_come = capture.moment().activity is Activity.IDLE
+            return SourceState.CONNECTING if is_to_come else SourceState.ENDED
         return SourceState.RUNNING if status is None else status.state
 
     @property

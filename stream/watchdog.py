@@ -105,8 +105,14 @@ class Watchdog:
             self._thread.join()
 
     def _run(self) -> None:
+        has_failed = False
         while not self._closing.wait(_TICK_S):
-            self.look()
+            try:
+                self.look()
+            except Exception:  # of a source or sink of the user's own, say: the others are still looked at
+                if not has_failed:
+                    log.exception("%s: the watchdog cannot see everything", self._name)
+                has_failed = True
 
     def look(self) -> None:
         """Look once."""

@@ -89,7 +89,9 @@ def test_before_there_is_a_run_the_process_is_well_and_not_ready(server):
 
 
 def test_ready_is_who_gives_frames_and_paused_is_ready_and_well(server):
-    with Run(server) as run:
+    coming = Run(server)
+    assert json.loads(ask(server, "/readyz")[1])["streams"][0]["state"] == "connecting"
+    with coming as run:
         wait_until(lambda: run.tally.last_index >= 3)
         run.pipeline.pause()
         assert ask(server, "/healthz")[0] == 200

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from maskstream.stream.telemetry import DurationHistogram, StageStats
+from maskstream.stream.telemetry import Activity, DurationHistogram, Durations, StageStats
 
 MS = 1_000_000
 
@@ -85,3 +85,45 @@ def test_latency_is_separate_from_work():
     assert (report.items, report.work_p50_ms) == (0, 0.0)
     assert report.latency_p50_ms == pytest.approx(200, rel=0.02)
     assert report.latency_p95_ms == pytest.approx(300, rel=0.02)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.lists(st.floats(0.02, 1e6), min_size=1, max_size=60), st.floats(0.05, 1e5))
+def test_how_many_do_not_exceed_a_bound_is_met_within_two_percent(durations, bound):
+    histogram = DurationHistogram()
+    for duration in durations:
+        histogram.add(duration)
+    found = histogram.up_to([bound])
+    assert sum(duration < bound / 1.021 for duration in durations) <= found.counts[0]
+    assert found.counts[0] <= sum(duration < bound * 1.021 for duration in durations)
+    assert (found.total, found.sum_ms) == (len(durations), pytest.approx(sum(durations)))
+
+
+def test_bounds_beyond_all_durations_hold_all_of_them():
+    histogram = DurationHistogram()
+    assert histogram.up_to([1, 10]) == Durations((0, 0), 0, 0.0)
+    for duration in (0.0, 5.0, 1e12):
+        histogram.add(duration)
+    assert histogram.up_to([0.0001, 1, 10, 1e13]).counts == (0, 1, 2, 3)
+
+
+def test_a_stage_says_what_it_is_doing_and_since_when():
+    clock = FakeClock()
+    stats = StageStats(clock)
+    steps = (
+        (stats.start, Activity.WAITING, 0),
+        (stats.waited, Activity.WORKING, 0),
+        (stats.worked, Activity.HANDING_ON, 1),
+        (stats.blocked, Activity.WAITING, 1),
+        (stats.ending, Activity.ENDING, 1),
+    )
+    assert stats.moment().activity is Activity.IDLE
+    for step, activity, items in steps:
+        clock.pass_ms(10)
+        step()
+        began_ns = clock.now_ns
+        clock.pass_ms(5)
+        moment = stats.moment()
+        assert (moment.activity, moment.since_ns, moment.items) == (activity, began_ns, items)
+    stats.ended()
+    assert stats.moment().activity is Activity.ENDED

@@ -250,6 +250,23 @@ def test_networks_that_hang_beside_the_ladder_are_seen():
     worker.close()
 
 
+def test_what_cannot_be_asked_does_not_end_the_watch(caplog):
+    gate, asked = Gate(at=-1), threading.Event()
+    calls = iter([ValueError("how it is, nobody knows")] * 2)
+
+    def ask():
+        for error in calls:
+            raise error
+        asked.set()
+
+    with open_source(FILE) as source:
+        watchdog = Watchdog("bench", Pipeline(source, gate.segment), PATIENCE, also=[ask])
+        watchdog.open()
+        assert asked.wait(SOON_S)
+        watchdog.close()
+    assert caplog.messages == ["bench: the watchdog cannot see everything"]
+
+
 def test_close_leaves_no_thread_and_may_come_first():
     with open_source(FILE) as source:
         watchdog = Watchdog("bench", Pipeline(source, Gate(at=-1).segment), PATIENCE)
