@@ -75,6 +75,9 @@ class Boxes:
             for i, mask in sorted(self.masks.items())
         )
 
+    def interrupted(self):
+        """What was seen before a break stays where it was."""
+
     def remove(self, object_id):
         del self.masks[object_id]
 

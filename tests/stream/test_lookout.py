@@ -17,6 +17,7 @@ from maskstream.stream.cli import main
 from maskstream.stream.config import Config
 from maskstream.stream.fleet import Fleet
 from maskstream.stream.fleet_config import StreamSetup
+from maskstream.stream.logs import log_output, note
 from maskstream.stream.recovery_settings import ReconnectConfig
 from maskstream.stream.runner import prepare
 from maskstream.stream.segmenter import Segmenter
@@ -113,6 +114,40 @@ def test_an_address_in_use_is_told_before_the_source_is_opened(address, monkeypa
         prepare(Config(source=LIVE, prompts=PROMPTS, metrics=address))
 
 
+def test_a_camera_that_goes_away_and_comes_back_and_its_password(segment_boxes, start_rtsp, address, capfd):
+    process, camera = start_rtsp("--user", "viewer", "--password", "s3cret")
+    config = Config(
+        source=f"rtsp://viewer:s3cret@{camera}/live?token=s3cret",
+        prompts=PROMPTS,
+        metrics=address,
+        ladder=False,
+    )
+    kind = ("reconnects",)
+    seen = []
+    with log_output("json", "debug"), prepare(config, notify=note).pipeline as pipeline:
+        wait_until(lambda: ask(address, "/readyz")[0] == 200)
+        process.kill()
+        process.wait()
+        wait_until(lambda: '"reconnecting"' in ask(address, "/readyz")[1])
+        seen += [ask(address, path) for path in ("/readyz", "/healthz")]
+        start_rtsp("--user", "viewer", "--password", "s3cret", "--port", camera.split(":")[1])
+        wait_until(lambda: ask(address, "/readyz")[0] == 200)
+        wait_until(lambda: values(address, "maskstream_source_events_total").get(kind) == 1)
+        seen.append(ask(address, "/metrics"))
+        wait_until(lambda: '"reconnected"' in capture(capfd, seen))
+        pipeline.stop()
+    assert [status for status, _ in seen[:2]] == [503, 200]
+    text = str(seen) + capture(capfd, seen)
+    assert f'source="rtsp://viewer:***@{camera}/live?token=***"' in text
+    assert "s3cret" not in text
+
+
+def capture(capfd, seen):
+    """All that was written to stderr so far."""
+    seen.append((0, capfd.readouterr().err))
+    return "".join(text for status, text in seen if not status)
+
+
 class Boxed:
     """Networks for fleets."""
 
@@ -194,7 +229,7 @@ from maskstream.stream import cli, runner
 def hang(frame):
     threading.Event().wait()
 runner._load_segmenter = lambda *arguments: hang
-cli.main()
+sys.exit(cli.main(sys.argv[1:]))
 """
 
 
