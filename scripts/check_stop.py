@@ -31,13 +31,14 @@ from maskstream.stream.client import Subscriber
 from maskstream.stream.synthetic import SyntheticSettings, SyntheticSource
 from PIL import Image
 
-STAND_IN = Path(__file__).with_name("stand_in_run.py")
+SCRIPTS = Path(__file__).parent
+STAND_IN = SCRIPTS / "stand_in_run.py"
 GOAL_S, HANG_S = 2.0, 20.0
-SPAN_S, NETWORKS_SPAN_S = 3.0, 20.0  # moments are drawn from so long
+SPAN_S, NETWORKS_SPAN_S = 5.0, 20.0  # moments are drawn from so long
 CLIP = SyntheticSettings(frames=600, width=480, height=270, fps=Fraction(25))
 LIVE = f"synthetic:live=1,frames=100000,width={CLIP.width},height={CLIP.height},fps={CLIP.fps}"
 BREAKING = f"chaos:{LIVE}?seed=3&every=10&faults=disconnect,stall"
-SOURCES = ("file", "file", "live", "breaking", "absent")
+SOURCES = ("file", "file", "file", "live", "live", "breaking", "breaking", "absent")
 SIGNALS = (signal.SIGTERM, signal.SIGTERM, signal.SIGTERM, signal.SIGINT)
 BOX = "1:box=20%,20%,60%,80%"
 
@@ -64,7 +65,7 @@ class Case:
 class Outcome:
     """What was left of one run."""
 
-    phase: str  # when the signal came: see phase_of()
+    phase: str  # when the signal came: `writing`, or `starting`: no frame was written yet
     code: int
     gone_s: float
     frames: int
@@ -223,11 +224,23 @@ def problems_of(case: Case, code: int, gone_s: float, errors: str, phase: str) -
     problems = [] if gone_s <= GOAL_S else [f"it took {gone_s:.2f} s"]
     # A signal that nobody has taken over yet ends a process by itself, which shells show as 128 + its number.
     wanted = {128 + case.signal, -case.signal} if phase != "ended before" else {0, 1}
+    if (
+        phase == "starting"
+        and case.signal is signal.SIGINT
+        and "Traceback" in errors
+        and not is_of_ours(errors)
+    ):
+        return problems  # Python was still starting itself, and says so
     if code not in wanted:
         problems.append(f"exit code {code}")
     if "Traceback" in errors or "Error" in errors:
         problems.append(f"it said: {errors.strip().splitlines()[-1]}")
     return problems
+
+
+def is_of_ours(traceback: str) -> bool:
+    """Whether it has a line of the program."""
+    return any(f'File "{SCRIPTS}' in line or "maskstream" in line for line in traceback.splitlines())
 
 
 def kill_all(pid: int) -> None:

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from clock_process import painted_ns
-from maskstream.stream import cli, cli_run
+from maskstream.stream import cli_run, program
 from maskstream.stream.types import FrameResult, StreamInfo
 from stand_in_run import stand_in_for_networks
 
@@ -39,7 +39,7 @@ class GlassSink:
         self._file.close()
 
 
-def main() -> int:
+def main() -> None:
     """The command line as it is, with one more sink."""
     glass = GlassSink(Path(sys.argv[1]))
     if "--stand-in" in sys.argv:
@@ -47,8 +47,8 @@ def main() -> int:
         stand_in_for_networks()
     cli_run.prepare = partial(cli_run.prepare, extra_sinks=[glass])
     del sys.argv[1]
-    return cli.main()
+    program.main()
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

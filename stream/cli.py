@@ -16,7 +16,7 @@ from .cli_bench_options import BENCH_EXAMPLES, add_bench_options, bench_request
 from .cli_ctl_options import CTL_EXAMPLES, add_ctl_options
 from .cli_eval_options import EVAL_EXAMPLES, add_eval_options, eval_request
 from .config import load_config, preset_names
-from .console import EXIT_BROKEN, EXIT_INPUT, EXIT_INTERRUPTED, leave
+from .console import EXIT_BROKEN, EXIT_INPUT, EXIT_INTERRUPTED
 from .logs import LOG_FORMATS, LOG_LEVELS, NOTICE, last_line, log_output
 
 _DESCRIPTION = "Any video stream in, tracked object masks out, in real time."
@@ -98,16 +98,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; its exit code. Errors meant for the user become one line on stderr.
-
-    Without `argv` it is the program itself, of which nothing is left to do then.
-    """
-    if argv is None:
-        leave(_answer(sys.argv[1:]))
-    return _answer(list(argv))
-
-
-def _answer(arguments: list[str]) -> int:
+    """Run a command; its exit code. Errors meant for the user become one line on stderr."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
     options = argparse.Namespace(log_format="text")
     try:
         build_parser().parse_args(arguments, options)

@@ -113,7 +113,7 @@ def test_the_wheel_says_its_licence_and_its_command(wheel: zipfile.ZipFile) -> N
     texts = {Path(name).name: wheel.read(name).decode() for name in wheel.namelist() if ".dist-info/" in name}
     assert "License-Expression: Apache-2.0" in texts["METADATA"]
     assert "Apache License" in texts["LICENSE"]
-    assert "maskstream = maskstream.stream.cli:main" in texts["entry_points.txt"]
+    assert "maskstream = maskstream.stream.program:main" in texts["entry_points.txt"]
 
 
 @pytest.fixture(scope="module")
