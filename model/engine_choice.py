@@ -12,23 +12,27 @@ import torch
 from .engines import Engine, TorchEngine
 from .errors import ConfigError, EngineError
 from .mobile_sam import MobileSam
-from .self_check import CHECK_HW
+from .self_check import CHECK_HW, check_engine
 from .weights import cache_root
 
-EngineName = Literal["auto", "torch", "openvino", "openvino-bf16", "onnxruntime"]
+EngineName = Literal[
+    "auto", "torch", "openvino", "openvino-bf16", "onnxruntime", "cuda", "cuda-fp16", "cuda-bf16"
+]
 ENGINE_NAMES: tuple[str, ...] = get_args(EngineName)
 Notify = Callable[[str], None]  # takes one plain sentence for the user
 
 log = logging.getLogger("maskstream")
 
 
-# Beside PyTorch, the packages that each engine needs, and how to get them. All of them run on the CPU only.
+# Beside PyTorch, the packages that engines need, and how to get them. All of these run on the CPU only.
 _NEEDS = {
     "openvino": (("openvino",), "openvino"),
     "openvino-bf16": (("openvino",), "openvino"),
     "onnxruntime": (("onnxruntime", "onnxscript"), "'maskstream[onnxruntime]'"),
 }
 _BY_SPEED = ("openvino", "onnxruntime")  # of the exact ones, as measured: docs/performance.md
+_CUDA_DTYPES = {"cuda": torch.float32, "cuda-fp16": torch.float16, "cuda-bf16": torch.bfloat16}
+_QUICKEST_ON_CUDA = "cuda-fp16"  # eight times as exact as bfloat16, and the same work
 
 
 def choose_engine(name: str, device: torch.device) -> str:
@@ -40,6 +44,8 @@ def choose_engine(name: str, device: torch.device) -> str:
     """
     if name not in ENGINE_NAMES:
         raise ConfigError(f"there is no engine {name!r}; there are: {', '.join(ENGINE_NAMES)}")
+    if name == "auto" and device.type == "cuda":
+        return _QUICKEST_ON_CUDA
     if name == "auto":
         here = [engine for engine in _BY_SPEED if device.type == "cpu" and is_installed(engine)]
         return here[0] if here else "torch"
@@ -47,11 +53,26 @@ def choose_engine(name: str, device: torch.device) -> str:
         raise ConfigError(
             f"engine {name} runs on the CPU, not on {device}; use --device cpu or --engine torch"
         )
+    if name in _CUDA_DTYPES and device.type != "cuda":
+        raise ConfigError(
+            f"engine {name} runs on NVIDIA GPUs, not on {device}; use --device cuda or --engine auto"
+        )
     if not is_installed(name):
         raise EngineError(
             f"engine {name} is not installed; pip install {_NEEDS[name][1]}, or use --engine torch"
         )
     return name
+
+
+def engines_for(device: torch.device) -> list[str]:
+    """All that run on a device and are installed."""
+    names = []
+    for name in ENGINE_NAMES[1:]:
+        try:
+            names.append(choose_engine(name, device))
+        except (ConfigError, EngineError):
+            continue
+    return names
 
 
 def is_installed(name: str) -> bool:
@@ -87,10 +108,7 @@ def make_engine(
     chosen = choose_engine(name, model.device)
     if chosen != "torch":
         try:
-            engine = _graph_engine(model, chosen, threads, notify)
-            engine.prepare(input_hw)
-            torch.set_num_threads(1)
-            return engine
+            return _ready_engine(model, chosen, input_hw, threads, notify)
         except EngineError as error:
             if name != "auto":
                 raise
@@ -100,6 +118,27 @@ def make_engine(
     plain = TorchEngine(model)
     plain.prepare(input_hw)
     return plain
+
+
+def _ready_engine(
+    model: MobileSam, name: str, input_hw: tuple[int, int], threads: int | None, notify: Notify
+) -> Engine:
+    if name in _CUDA_DTYPES:
+        return _cuda_engine(model, name, input_hw, notify)
+    engine = _graph_engine(model, name, threads, notify)
+    engine.prepare(input_hw)
+    torch.set_num_threads(1)
+    return engine
+
+
+def _cuda_engine(model: MobileSam, name: str, input_hw: tuple[int, int], notify: Notify) -> Engine:
+    from .cuda_engine import CudaEngine
+
+    engine = CudaEngine(model, _CUDA_DTYPES[name], notify=notify)
+    notify(f"getting the networks ready for {input_hw[1]}x{input_hw[0]} px on {model.device}: up to a minute")
+    engine.prepare(input_hw)
+    check_engine(engine, TorchEngine(model), input_hw, model.device)
+    return engine
 
 
 def _graph_engine(model: MobileSam, name: str, threads: int | None, notify: Notify) -> Engine:

@@ -31,8 +31,8 @@ class Engine(Protocol):
     def prepares_aside(self) -> bool:
         """Whether `prepare` may be called in one thread while another one uses the engine."""
 
-    def prepare(self, input_hw: tuple[int, int]) -> None:
-        """Do now what the first image of this size (h, w) px would wait for.
+    def prepare(self, input_hw: tuple[int, int], images: int = 1) -> None:
+        """Do now what the first image of this size (h, w) px would wait for, or so many together.
 
         Raises:
             EngineError: the engine cannot run the networks at this size, or computes wrongly.
@@ -68,7 +68,7 @@ class TorchEngine:
         """See `Engine`: a GPU is not busy with one image."""
         return 1 if self._model.device.type == "cpu" else 8
 
-    def prepare(self, input_hw: tuple[int, int]) -> None:
+    def prepare(self, input_hw: tuple[int, int], images: int = 1) -> None:
         """Run both networks once: the first run picks kernels and takes memory."""
         device, middle = self._model.device, [input_hw[1] / 2, input_hw[0] / 2]
         features, _ = self.encode(torch.zeros(1, 3, *input_hw, device=device))

@@ -87,7 +87,7 @@ class GraphEngine(ABC):
     def _read(self, folder: Path) -> Network:
         """The network that `_write` left in a folder."""
 
-    def prepare(self, input_hw: tuple[int, int]) -> None:
+    def prepare(self, input_hw: tuple[int, int], images: int = 1) -> None:
         """See `Engine.prepare`: both networks are built or read, run once and compared with torch."""
         self._network("encoder", input_hw)
         self._network("decoder", input_hw)

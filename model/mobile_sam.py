@@ -86,7 +86,9 @@ class MobileSam(nn.Module):
             outputs: which mask tokens to decode: SINGLE_MASK, MULTIMASK or ALL_MASKS.
         """
         is_token = labels != PADDING
-        token_mask = None if bool(is_token.all()) else is_token
+        # Only the CPU is asked whether there is padding: of a GPU that would be to wait for all it has to do.
+        is_plain = labels.device.type == "cpu" and bool(is_token.all())
+        token_mask = None if is_plain else is_token
         return self.decode_tokens(features, points_xy, labels, token_mask, mask_logits, has_mask, outputs)
 
     def decode_tokens(

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from .checkpoint import load_model
+from .device_image import resize, upload
 from .engine_choice import Notify, choose_engine, make_engine
 from .engines import Engine, TorchEngine
 from .errors import ConfigError, PromptError
@@ -56,8 +57,11 @@ class Predictor:
     def preprocess(self, image: RgbImage) -> Tensor:
         """The model input (1, 3, *input_hw) of an image (H, W, 3) uint8 RGB."""
         original_hw = _checked_hw(image)
-        resized = resize_image(image, resized_hw_for(original_hw, self.size))
-        rgb = torch.from_numpy(np.array(resized)).to(self.device).permute(2, 0, 1)[None]
+        resized_hw = resized_hw_for(original_hw, self.size)
+        if self.device.type == "cuda":
+            rgb = resize(upload(image, self.device), resized_hw)
+        else:
+            rgb = upload(resize_image(image, resized_hw), self.device)
         return self.model.preprocess(rgb, self.input_hw_for(original_hw))
 
     @torch.inference_mode()

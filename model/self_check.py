@@ -15,7 +15,7 @@ CHECK_HW = (96, 160)  # px: small, and cut off by the encoder's windows at every
 
 @torch.inference_mode()
 def check_engine(
-    engine: Engine, truth: Engine, input_hw: tuple[int, int] = CHECK_HW, device: str = "cpu"
+    engine: Engine, truth: Engine, input_hw: tuple[int, int] = CHECK_HW, device: str | torch.device = "cpu"
 ) -> None:
     """Compare an engine with the one that is known to be right, on one image and prompts of every kind.
 
@@ -34,6 +34,9 @@ def check_engine(
     own_logits, own_iou = engine.decode(*prompts)
     check_output(engine, "low_res_logits", own_logits, logits)
     check_output(engine, "predicted_iou", own_iou, predicted_iou)
+    # As objects are followed: without padding.
+    boxes = features, points_xy[:2, :2], labels[:2, :2], mask_logits[:2], has_mask[:2]
+    check_output(engine, "low_res_logits", engine.decode(*boxes)[0], truth.decode(*boxes)[0])
 
 
 def check_output(engine: Engine, what: str, found: Tensor, expected: Tensor) -> None:

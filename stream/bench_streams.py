@@ -73,7 +73,7 @@ def watch_streams(
 ) -> dict[str, Any]:
     """So many live streams at once, each published on ZeroMQ; the preset `rtsp`, overridden."""
     config = load_config("rtsp", overrides)
-    networks = SharedNetworks(config.model, resolve(config.model.weights))
+    networks = SharedNetworks(config.model, resolve(config.model.weights), streams)
     frames = round((WARM_UP_S + seconds) * rate)
     scene = BenchScene(width, height, 1)
     with ExitStack() as stack:

@@ -8,14 +8,14 @@ import logging
 import sys
 from collections.abc import Sequence
 from importlib import metadata
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args
 
 from maskstream.model.errors import InputError, MaskstreamError
 
 from .cli_bench_options import BENCH_EXAMPLES, add_bench_options, bench_request
 from .cli_ctl_options import CTL_EXAMPLES, add_ctl_options
 from .cli_eval_options import EVAL_EXAMPLES, add_eval_options, eval_request
-from .config import load_config, preset_names
+from .config import Engine, load_config, preset_names
 from .console import EXIT_BROKEN, EXIT_INPUT, EXIT_INTERRUPTED
 from .logs import LOG_FORMATS, LOG_LEVELS, NOTICE, last_line, log_output
 
@@ -170,7 +170,7 @@ def _add_model_options(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument(
         "--engine",
-        choices=("auto", "torch", "openvino", "openvino-bf16", "onnxruntime"),
+        choices=get_args(Engine),
         help="what runs the networks; auto: the quickest that is exact",
     )
     command.add_argument(

@@ -58,15 +58,13 @@ def bench_command(request: BenchRequest) -> int:
 
 
 def _settings(request: BenchRequest) -> BenchSettings:
-    from maskstream.model.engine_choice import ENGINE_NAMES, choose_engine, is_installed
+    from maskstream.model.engine_choice import choose_engine, engines_for
     from maskstream.model.predictor import resolve_device
     from maskstream.model.weights import resolve
 
     weights = resolve(request.weights, notify=lambda sentence: say(f"note: {sentence}"))
-    installed = [
-        name for name in ENGINE_NAMES if name not in ("auto", "openvino-bf16") and is_installed(name)
-    ]
     device = resolve_device("auto")
+    installed = [name for name in engines_for(device) if name != "openvino-bf16"]
     choose_engine(request.engine, device)
     engines = [choose_engine(name, device) for name in request.engines] or installed
     return BenchSettings(

@@ -17,6 +17,10 @@ from .settings import AtLeast, MultipleOf, Placed, SettingError, Settings, build
 from .watchdog_settings import WatchdogConfig
 from .yaml_lines import KeyPath, YamlLines, dotted, read_yaml
 
+Engine = Literal[
+    "auto", "torch", "openvino", "openvino-bf16", "onnxruntime", "cuda", "cuda-fp16", "cuda-bf16"
+]
+
 _SUFFIXES = (".yaml", ".yml")
 
 
@@ -31,7 +35,7 @@ class ModelConfig(Settings):
     # Long side of the model input, px: smaller is faster and coarser. 1024 is what SAM was trained with.
     size: Annotated[int, MultipleOf(16, 64, 2048)] = 1024
     # auto: the quickest exact one for the device; bf16: quicker on CPUs that have it, masks differ a little.
-    engine: Literal["auto", "torch", "openvino", "openvino-bf16", "onnxruntime"] = "auto"
+    engine: Engine = "auto"
     threads: Annotated[int, AtLeast(1)] | None = None  # CPU threads for the networks; None: one per core
 
 

@@ -111,13 +111,13 @@ def _packages() -> Iterator[Finding]:
 
 
 def _compute() -> Iterator[Finding]:
-    from maskstream.model.engine_choice import ENGINE_NAMES, choose_engine, is_installed
+    from maskstream.model.engine_choice import choose_engine, engines_for
     from maskstream.model.predictor import resolve_device
 
     yield from _torch()
-    installed = [name for name in ENGINE_NAMES if name != "auto" and is_installed(name)]
-    yield Finding("compute", "engines installed", ", ".join(installed))
     device = resolve_device("auto")
+    for kind in dict.fromkeys((device.type, "cpu")):
+        yield Finding("compute", f"engines for {kind}", ", ".join(engines_for(resolve_device(kind))))
     engine = choose_engine("auto", device)
     yield Finding("compute", "a run uses", f"{device}, engine {engine}, size {ModelConfig().size} px")
 

@@ -169,7 +169,7 @@ class Fleet:
         roster = Roster() if self._metrics is None else self._metrics.roster
         for setup in setups:
             roster.expect(setup.name)
-        self._networks = networks or _shared_networks(setups[0].config, notify, progress)
+        self._networks = networks or _shared_networks(setups, notify, progress)
         self.streams = tuple(StreamRun(setup, self._networks, roster, notify) for setup in setups)
 
     def start(self) -> None:
@@ -236,11 +236,11 @@ class Fleet:
         return {stream.name: stream.error for stream in self.streams if stream.error is not None}
 
 
-def _shared_networks(config: Config, notify: Notify, progress: Progress | None) -> Networks:
+def _shared_networks(setups: Sequence[StreamSetup], notify: Notify, progress: Progress | None) -> Networks:
     # Here and not above: torch takes a second to import, which a typing error should not cost.
     from .fleet_networks import find_networks
 
-    return find_networks(config.model, notify, progress)
+    return find_networks(setups[0].config.model, len(setups), notify, progress)
 
 
 def _log_sentence(sentence: str) -> None:

@@ -44,11 +44,12 @@ class EngineService:
     Args:
         engine: used by this thread only, from now on.
         gather_s: how long a frame may wait for others to be encoded with, where the engine gains by that.
+        streams: how many there will be.
     """
 
-    def __init__(self, engine: Engine, gather_s: float = 0.0) -> None:
+    def __init__(self, engine: Engine, gather_s: float = 0.0, streams: int = 1) -> None:
         self.engine = engine
-        self._gather_s = gather_s
+        self._gather_s, self._images = gather_s, min(streams, engine.most_images)
         self._preparing = threading.Lock()
         self._changed = threading.Condition()
         self._frames: deque[_Frame] = deque()
@@ -81,9 +82,9 @@ class EngineService:
         """Get the engine ready for a size of input; any thread. Frames are encoded meanwhile, if it can."""
         if self.engine.prepares_aside:
             with self._preparing:  # engines trace networks by means of PyTorch, which does one at a time
-                self.engine.prepare(input_hw)
+                self.engine.prepare(input_hw, self._images)
         else:
-            self.do(lambda: self.engine.prepare(input_hw))
+            self.do(lambda: self.engine.prepare(input_hw, self._images))
 
     def do(self, work: Callable[[], Any]) -> Any:
         """Wait for a function to be called in the thread; any thread."""
@@ -186,7 +187,7 @@ class SharedEngine:
         self._ready: set[tuple[int, int]] = set()
         self._is_left = False
 
-    def prepare(self, input_hw: tuple[int, int]) -> None:
+    def prepare(self, input_hw: tuple[int, int], images: int = 1) -> None:
         """See `Engine.prepare`. While others' frames are encoded, where the engine can do both at once."""
         self._service.prepare(input_hw)
         self._ready.add(input_hw)

@@ -31,11 +31,12 @@ class SharedNetworks:
     Args:
         model: which networks, where, and at what size.
         weights: the file.
+        streams: how many there will be.
         notify: takes sentences for the user.
     """
 
-    def __init__(self, model: ModelConfig, weights: Path, notify: Notify | None = None) -> None:
-        self._model, self._weights, self._notify = model, weights, notify
+    def __init__(self, model: ModelConfig, weights: Path, streams: int, notify: Notify | None = None) -> None:
+        self._model, self._weights, self._streams, self._notify = model, weights, streams, notify
         self._lock = threading.Lock()
         self._predictor: Predictor | None = None
         self._service: EngineService | None = None
@@ -88,11 +89,13 @@ class SharedNetworks:
         predictor = load_networks(self._model, self._weights, info, self._notify)
         most = predictor.engine.most_images
         self._gate = Gate(PLACES_PER_IMAGE * most)
-        return predictor, EngineService(predictor.engine, GATHER_S if most > 1 else 0.0)
+        return predictor, EngineService(predictor.engine, GATHER_S if most > 1 else 0.0, self._streams)
 
 
-def find_networks(model: ModelConfig, notify: Notify, progress: Progress | None) -> SharedNetworks:
-    """The networks that a run asks for, with their weights fetched; not loaded yet.
+def find_networks(
+    model: ModelConfig, streams: int, notify: Notify, progress: Progress | None
+) -> SharedNetworks:
+    """The networks that a run of so many streams asks for, with their weights fetched; not loaded yet.
 
     Raises:
         InputError: they cannot be had, or not run here as asked.
@@ -102,4 +105,4 @@ def find_networks(model: ModelConfig, notify: Notify, progress: Progress | None)
     from maskstream.model.weights import resolve
 
     choose_engine(model.engine, resolve_device(model.device))  # before a download
-    return SharedNetworks(model, resolve(model.weights, progress, notify), notify)
+    return SharedNetworks(model, resolve(model.weights, progress, notify), streams, notify)

@@ -15,13 +15,11 @@ from maskstream.model.types import Prompt
 
 from .agenda import log_refusal
 from .commands import Applied, Command, Remove, Rename, Show
-from .config import Config, ModelConfig
+from .config import Config, Engine, ModelConfig
 from .prompts import show_command
 from .queues import Overflow, QueueClosed, StageQueue
 from .runner import prepare
 from .types import FrameResult, StreamInfo
-
-Engine = Literal["auto", "torch", "openvino", "openvino-bf16", "onnxruntime"]
 
 
 def track(

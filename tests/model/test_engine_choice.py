@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from maskstream.model import engine_choice
-from maskstream.model.engine_choice import choose_engine, make_engine
+from maskstream.model.engine_choice import choose_engine, engines_for, make_engine
 from maskstream.model.engines import Engine, TorchEngine
 from maskstream.model.errors import ConfigError, EngineError
 from maskstream.model.mobile_sam import MobileSam
@@ -52,7 +52,9 @@ def broken_openvino(monkeypatch: pytest.MonkeyPatch) -> None:
     ("name", "device", "chosen"),
     [
         ("auto", CPU, "openvino"),
-        ("auto", CUDA, "torch"),
+        ("auto", CUDA, "cuda-fp16"),
+        ("torch", CUDA, "torch"),
+        ("cuda-bf16", CUDA, "cuda-bf16"),
         ("torch", CPU, "torch"),
         ("openvino", CPU, "openvino"),
         ("openvino-bf16", CPU, "openvino-bf16"),
@@ -83,8 +85,16 @@ def test_what_cannot_be() -> None:
         choose_engine("tensorrt", CPU)
     with pytest.raises(ConfigError, match="openvino runs on the CPU, not on cuda; use --device cpu"):
         choose_engine("openvino", CUDA)
+    with pytest.raises(ConfigError, match="engine cuda runs on NVIDIA GPUs, not on cpu; use --device cuda"):
+        choose_engine("cuda", CPU)
     with pytest.raises(ConfigError, match="onnxruntime runs on the CPU, not on cuda; use --device cpu"):
         choose_engine("onnxruntime", CUDA)
+
+
+def test_all_that_a_device_has(without: Without) -> None:
+    assert engines_for(CUDA) == ["torch", "cuda", "cuda-fp16", "cuda-bf16"]
+    without("openvino", "onnxruntime")
+    assert engines_for(CPU) == ["torch"]
 
 
 @pytest.mark.usefixtures("broken_openvino")

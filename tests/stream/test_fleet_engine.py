@@ -34,7 +34,7 @@ class Slow:
         self.log.append(what)
         assert self.go.acquire(timeout=10)
 
-    def prepare(self, input_hw):
+    def prepare(self, input_hw, images=1):
         self.log.append(("prepare", input_hw))
 
     def encode(self, pixels):
