@@ -1,0 +1,225 @@
+"""PyTorch on a GPU as fast as it goes: 16 bits, kernels fused by torch.compile, each network one CUDA graph.
+
+The same code runs on a CPU, without graphs, so that its logic is tested where there is no GPU.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from .cuda_replay import Replay
+from .errors import EngineError
+from .half_model import HalfModel
+from .mask_decoder import SINGLE_MASK
+from .mobile_sam import MobileSam
+from .prompt_encoder import PADDING
+from .tiny_vit import EMBEDDING_DIM, PATCH_PX
+
+Notify = Callable[[str], None]  # takes one plain sentence for the user
+Pair = tuple[Tensor, Tensor]
+
+# See `Engine.tolerance`. On frames of two clips, on a CPU: in float16 the image embedding is 0.003 off,
+# detail 0.009, logits 0.002; in bfloat16 0.02, 0.07 and 0.012.
+TOLERANCES = {torch.float32: 2e-3, torch.float16: 0.03, torch.bfloat16: 0.12}
+_NAMES = {torch.float32: "cuda", torch.float16: "cuda-fp16", torch.bfloat16: "cuda-bf16"}
+MOST_IMAGES = 8  # encoded together
+PROMPTS = (1, 2, 4, 8, 12, 16, 24, 32, 48)  # decoded together; others are filled up to the next of these
+TOKENS = 2  # of a box or a point, which nearly all prompts are; others are filled up to a multiple of 4
+_COMPILED_SHAPES = 64  # beyond the usual limit PyTorch would silently compile no more
+
+log = logging.getLogger("maskstream")
+
+
+class CudaEngine:
+    """Runs MobileSAM by PyTorch; see `Engine`. Used by one thread at a time.
+
+    Args:
+        model: the networks in float32, on the device that is to be used.
+        dtype: torch.float16, torch.bfloat16 or torch.float32.
+        compiled: fuse the encoder's kernels, which takes some ten seconds at the first start.
+        as_graphs: replay recordings; None: on CUDA.
+        notify: takes sentences for the user; a warning in the log, if not given.
+    """
+
+    most_images = MOST_IMAGES
+    prepares_aside = False  # it would wait for the GPU between the recording's steps
+
+    def __init__(
+        self,
+        model: MobileSam,
+        dtype: torch.dtype = torch.float16,
+        *,
+        compiled: bool = True,
+        as_graphs: bool | None = None,
+        notify: Notify | None = None,
+    ) -> None:
+        self.name, self.tolerance = _NAMES[dtype], TOLERANCES[dtype]
+        self._device = model.device
+        self._model = HalfModel(model, dtype)
+        self._as_graphs = model.device.type == "cuda" if as_graphs is None else as_graphs
+        self._pool = torch.cuda.graph_pool_handle() if self._as_graphs else None
+        self._notify = notify or log.warning
+        self._encode: Callable[[Tensor], Pair] = self._model.encode
+        if compiled:
+            self._encode = torch.compile(self._model.encode, dynamic=False)
+        self._encoders: dict[tuple[int, int, int], Replay] = {}  # by images and input's size
+        self._decoders: dict[tuple[int, int, int, int], Replay] = {}  # by prompts, tokens and grid's size
+
+    def prepare(self, input_hw: tuple[int, int], images: int = 1) -> None:
+        """See `Engine.prepare`: everything that frames of one size need is compiled and recorded."""
+        try:
+            self._prepare(input_hw, images)
+        except Exception as error:  # PyTorch raises dozens of types where it cannot compile or record
+            if self._encode == self._model.encode:
+                raise EngineError(
+                    f"engine {self.name} cannot run at {input_hw[1]}x{input_hw[0]} px here "
+                    f"({_first_line(error)}); use --engine torch"
+                ) from error
+            self._notify(f"PyTorch cannot compile here ({_first_line(error)}); it runs uncompiled, slower")
+            self._encode = self._model.encode
+            self._encoders.clear()
+            self.prepare(input_hw, images)
+
+    @torch.inference_mode()
+    def _prepare(self, input_hw: tuple[int, int], images: int) -> None:
+        # timm's attention keeps its biases from the first run on, which must not be the one that is compiled.
+        self._model.encode(torch.zeros(1, 3, 4 * PATCH_PX, 4 * PATCH_PX, device=self._device))
+        together = 1
+        while together <= min(images, MOST_IMAGES):
+            self._encoder(together, input_hw)
+            together *= 2
+        grid_hw = (input_hw[0] // PATCH_PX, input_hw[1] // PATCH_PX)
+        for prompts in PROMPTS if self._as_graphs else PROMPTS[:1]:
+            self._decoder(prompts, TOKENS, grid_hw)
+
+    @torch.inference_mode()
+    def encode(self, pixels: Tensor) -> Pair:
+        """See `Engine.encode`. So many at a time as were prepared for."""
+        input_hw = (pixels.shape[2], pixels.shape[3])
+        self._encoder(1, input_hw)
+        known = sorted((key[0] for key in self._encoders if key[1:] == input_hw), reverse=True)
+        parts, done = [], 0
+        while done < len(pixels):
+            count = next(images for images in known if images <= len(pixels) - done)
+            parts.append(self._encoder(count, input_hw)(pixels[done : done + count]))
+            done += count
+        return _joined(parts)
+
+    @torch.inference_mode()
+    def decode(
+        self,
+        features: Tensor,
+        points_xy: Tensor,
+        labels: Tensor,
+        mask_logits: Tensor | None = None,
+        has_mask: Tensor | None = None,
+        outputs: slice = SINGLE_MASK,
+    ) -> Pair:
+        """See `Engine.decode`."""
+        grid_hw = (features.shape[2], features.shape[3])
+        mask_logits, has_mask = _with_masks(len(labels), grid_hw, mask_logits, has_mask, labels.device)
+        points_xy, labels = _filled_tokens(points_xy, labels)
+        if len(features) > 1:  # an image for each prompt: rare, and of any number
+            mask = _token_mask(labels)
+            logits, iou = self._model.decode(features, points_xy, labels, mask, mask_logits, has_mask)
+            return logits[:, outputs], iou[:, outputs]
+        parts = []
+        for rows in _slices(len(labels)):
+            given = (points_xy[rows], labels[rows], mask_logits[rows], has_mask[rows])
+            parts.append(self._decode_some(features, given, grid_hw))
+        logits, iou = _joined(parts)
+        return logits[:, outputs], iou[:, outputs]
+
+    def _decode_some(self, features: Tensor, given: tuple[Tensor, ...], grid_hw: tuple[int, int]) -> Pair:
+        """At most as many prompts as are decoded together."""
+        count = len(given[0])
+        filled_to = next(prompts for prompts in PROMPTS if prompts >= count)
+        rows = [_filled_rows(tensor, filled_to) for tensor in given]
+        logits, iou = self._decoder(filled_to, given[1].shape[1], grid_hw)(features, *rows)
+        return logits[:count], iou[:count]
+
+    def _encoder(self, images: int, input_hw: tuple[int, int]) -> Replay:
+        key = (images, *input_hw)
+        if key not in self._encoders:
+            example = torch.zeros(images, 3, *input_hw, device=self._device)
+            with torch._dynamo.config.patch(recompile_limit=_COMPILED_SHAPES):
+                self._encoders[key] = Replay(self._encode, (example,), self._as_graphs)
+        return self._encoders[key]
+
+    def _decoder(self, prompts: int, tokens: int, grid_hw: tuple[int, int]) -> Replay:
+        key = (prompts, tokens, *grid_hw)
+        if key not in self._decoders:
+            self._decoders[key] = Replay(
+                self._decode_static, self._example(prompts, tokens, grid_hw), self._as_graphs, self._pool
+            )
+        return self._decoders[key]
+
+    def _decode_static(
+        self, features: Tensor, points_xy: Tensor, labels: Tensor, mask_logits: Tensor, has_mask: Tensor
+    ) -> Pair:
+        mask = _token_mask(labels)
+        return self._model.decode(features, points_xy, labels, mask, mask_logits, has_mask)
+
+    def _example(self, prompts: int, tokens: int, grid_hw: tuple[int, int]) -> tuple[Tensor, ...]:
+        height, width = grid_hw
+        shapes = (
+            ((1, EMBEDDING_DIM, height, width), torch.float32),
+            ((prompts, tokens, 2), torch.float32),
+            ((prompts, tokens), torch.int64),
+            ((prompts, 1, 4 * height, 4 * width), torch.float32),
+            ((prompts,), torch.bool),
+        )
+        return tuple(torch.zeros(shape, dtype=dtype, device=self._device) for shape, dtype in shapes)
+
+
+def _token_mask(labels: Tensor) -> Tensor | None:
+    """Which tokens count, None for all. To ask the GPU whether there is padding would be to wait for it."""
+    return None if labels.shape[1] == TOKENS else labels != PADDING
+
+
+def _filled_tokens(points_xy: Tensor, labels: Tensor) -> Pair:
+    """Filled up with padding to one of few lengths; no prompt has fewer than two tokens."""
+    tokens = labels.shape[1]
+    missing = 0 if tokens == TOKENS else -tokens % 4
+    if not missing:
+        return points_xy, labels
+    return functional.pad(points_xy, (0, 0, 0, missing)), functional.pad(labels, (0, missing), value=PADDING)
+
+
+def _filled_rows(tensor: Tensor, rows: int) -> Tensor:
+    missing = rows - len(tensor)
+    return tensor if not missing else torch.cat([tensor, tensor[:1].expand(missing, *tensor.shape[1:])])
+
+
+def _with_masks(
+    prompts: int,
+    grid_hw: tuple[int, int],
+    mask_logits: Tensor | None,
+    has_mask: Tensor | None,
+    device: torch.device,
+) -> Pair:
+    """Mask logits for each prompt, and whether they count."""
+    if has_mask is None:
+        has_mask = torch.full((prompts,), mask_logits is not None, device=device)
+    if mask_logits is None:
+        mask_logits = torch.zeros(1, 1, 4 * grid_hw[0], 4 * grid_hw[1], device=device)
+    return mask_logits.expand(prompts, -1, -1, -1), has_mask
+
+
+def _slices(count: int) -> Iterator[slice]:
+    for start in range(0, count, PROMPTS[-1]):
+        yield slice(start, min(count, start + PROMPTS[-1]))
+
+
+def _joined(parts: Sequence[tuple[Tensor, ...]]) -> Pair:
+    first, second = parts[0] if len(parts) == 1 else (torch.cat(some) for some in zip(*parts, strict=True))
+    return first, second
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

