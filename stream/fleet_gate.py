@@ -11,6 +11,7 @@ from .types import Frame, FrameResult
 
 if TYPE_CHECKING:
     from .segmenter import Segmenter
+    from .telemetry import StepTimes
 
 Turn = Callable[[], AbstractContextManager[None]]
 """Waits until it is one's turn; the turn is over when the `with` is."""
@@ -74,6 +75,11 @@ class InTurn:
 
     def __init__(self, segmenter: Segmenter, turn: Turn) -> None:
         self._segmenter, self._turn = segmenter, turn
+
+    @property
+    def steps(self) -> StepTimes:
+        """See `Segmenter`."""
+        return self._segmenter.steps
 
     def __call__(self, frame: Frame) -> FrameResult:
         """See `Segmenter`."""

@@ -22,7 +22,7 @@ from maskstream.model.drift import Drift, Thumb
 from maskstream.model.guided_motion import Guide
 from maskstream.model.types import MaskOrigin, ObjectMask, RgbImage
 
-from .telemetry import Clock, StageStats
+from .telemetry import Clock, StageStats, StepTimes
 from .types import Frame, FrameResult
 
 # A worker that gets free takes up a frame no older than this, in budgets; else it waits for the next one.
@@ -34,6 +34,8 @@ NEW_SHARE = 0.25  # of the newest duration in an estimate
 
 class Segmenting(Protocol):
     """The real segmenter, which the worker runs; the ladder asks it what is to come."""
+
+    steps: StepTimes
 
     def __call__(self, frame: Frame) -> FrameResult:
         """The objects on a frame, encoded."""
@@ -197,6 +199,11 @@ class Ladder:
         self.counts.frames.update({found.how for found in answer.objects})
         self._answer = answer
         return answer
+
+    @property
+    def steps(self) -> StepTimes:
+        """How long the real segmenter's steps take."""
+        return self._segmenter.steps
 
     @property
     def helper_stats(self) -> StageStats:

@@ -44,6 +44,7 @@ _FAMILIES: dict[str, tuple[type[Metric], str, tuple[str, ...]]] = {
     "source_events": (_COUNTER, "What the source had to put up with, by kind.", ("kind",)),
     "latency_seconds": (HistogramMetricFamily, "From capture to result.", ()),
     "stage_work_seconds": (HistogramMetricFamily, "Work of a stage on one frame.", ("stage",)),
+    "step_seconds": (HistogramMetricFamily, "A step of the networks' work on one frame.", ("step",)),
     "stage_waited_seconds": (_COUNTER, "Time that a stage waited for frames.", ("stage",)),
     "stage_blocked_seconds": (_COUNTER, "Time that a stage waited for room in the next queue.", ("stage",)),
     "queue_depth": (_GAUGE, "Items that wait before a stage.", ("stage",)),
@@ -155,6 +156,9 @@ def _tell_stages(teller: _Teller, run: Watched) -> None:
         teller.add("stage_blocked_seconds", report.blocked_s, labels=[name])
         if name != names[0]:  # capturing is waiting, and no work
             teller.histogram("stage_work_seconds", stats.durations(BOUNDS_MS)[0], labels=[name])
+    steps = run.pipeline.steps
+    for name, durations in ({} if steps is None else steps.durations(BOUNDS_MS)).items():
+        teller.histogram("step_seconds", durations, labels=[name])
     for name, (_, queue) in zip(names[1:], run.pipeline.queues, strict=False):  # a helper has none
         teller.add("queue_depth", queue.waiting, labels=[name])
         teller.add("queue_capacity", queue.capacity, labels=[name])

@@ -15,7 +15,7 @@ from maskstream.model.errors import StreamBrokenError
 from .queues import Overflow, StageQueue
 from .source_status import SourceStatus
 from .stage import Stage
-from .telemetry import Clock, StageReport, StageStats
+from .telemetry import Clock, StageReport, StageStats, StepTimes
 from .types import Frame, FrameResult
 
 if TYPE_CHECKING:
@@ -192,6 +192,11 @@ class Pipeline:
     def reconnect(self, why: str) -> bool:
         """Have a source that hangs connect anew; False if that is not in its nature. Any thread."""
         return self._tap.reconnect(why)
+
+    @property
+    def steps(self) -> StepTimes | None:
+        """How long the steps of the segmenter's work take, if it can tell."""
+        return getattr(self._segmenter, "steps", None)
 
     @property
     def queues(self) -> tuple[tuple[str, StageQueue[Any]], ...]:

@@ -14,6 +14,7 @@ from maskstream.model.types import ObjectMask, Prompt
 from .agenda import Agenda, Order
 from .commands import Applied, Remove, Show
 from .frame_plan import FramePlan
+from .telemetry import StepTimes
 from .types import Frame, FrameResult
 
 
@@ -27,6 +28,7 @@ class Segmenter:
     """
 
     def __init__(self, predictor: Predictor, tracker: Tracker, agenda: Agenda | None = None) -> None:
+        self.steps = StepTimes("encode", "track")
         self._predictor = predictor
         self._tracker = tracker
         self._agenda = agenda or Agenda()
@@ -96,14 +98,9 @@ class Segmenter:
                 self._tracker.rename(edit.object_id, edit.new_id)
         self._objects = self._tracker.step(frame.image, embedding, plan.prompts, frame.time_s)
         done_ns = time.monotonic_ns()
-        return FrameResult(
-            frame=frame,
-            objects=self._objects,
-            dropped=0,
-            encode_ms=(encoded_ns - started_ns) / 1e6,
-            track_ms=(done_ns - encoded_ns) / 1e6,
-            done_ns=done_ns,
-        )
+        encode_ms, track_ms = (encoded_ns - started_ns) / 1e6, (done_ns - encoded_ns) / 1e6
+        self.steps.add(encode=encode_ms, track=track_ms)
+        return FrameResult(frame, self._objects, 0, encode_ms, track_ms, done_ns)
 
 
 def _is_drawn(prompt: Prompt, frame: Frame) -> bool:

@@ -199,5 +199,28 @@ class StageStats:
         return _per_second(gaps, span_ns + max(0, overdue_ns))
 
 
+class StepTimes:
+    """How long each step of some work took; one thread writes, any may ask.
+
+    Args:
+        names: of the steps.
+    """
+
+    def __init__(self, *names: str) -> None:
+        self._steps = {name: DurationHistogram() for name in names}
+        self._lock = threading.Lock()
+
+    def add(self, **durations_ms: float) -> None:
+        """Count one duration of each of these steps."""
+        with self._lock:
+            for name, duration_ms in durations_ms.items():
+                self._steps[name].add(duration_ms)
+
+    def durations(self, bounds_ms: Sequence[float]) -> dict[str, Durations]:
+        """Each step's, as a histogram with these bounds."""
+        with self._lock:
+            return {name: step.up_to(bounds_ms) for name, step in self._steps.items()}
+
+
 def _per_second(count: int, span_ns: int) -> float:
     return count * 1e9 / span_ns if span_ns > 0 else 0.0

@@ -79,7 +79,10 @@ def test_a_run_tells_of_its_sinks_objects_and_masks(segment_boxes, tmp_path, add
         assert values(address, "maskstream_masks_total")["fresh",] >= 3
         assert values(address, "maskstream_stage_work_seconds_count")[sink,] >= 3
         assert set(values(address, "maskstream_queue_depth")) == {("segmenter",), (sink,)}
-        assert 0 <= time.time() - values(address, "maskstream_last_frame_timestamp_seconds")[()] < SOON_S
+        captured_s = values(address, "maskstream_last_frame_timestamp_seconds")[()]
+        assert 0 <= time.time() - captured_s < SOON_S
+        steps = values(address, "maskstream_step_seconds_count")
+        assert steps["encode",] == steps["track",] >= 3
         pipeline.stop()
     assert ask(address, "/healthz") == (0, "")
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from maskstream.stream.telemetry import Activity, DurationHistogram, Durations, StageStats
+from maskstream.stream.telemetry import Activity, DurationHistogram, Durations, StageStats, StepTimes
 
 MS = 1_000_000
 
@@ -127,3 +127,11 @@ def test_a_stage_says_what_it_is_doing_and_since_when():
         assert (moment.activity, moment.since_ns, moment.items) == (activity, began_ns, items)
     stats.ended()
     assert stats.moment().activity is Activity.ENDED
+
+
+def test_steps_are_timed_each_by_itself():
+    steps = StepTimes("encode", "track")
+    steps.add(encode=20.0, track=2.0)
+    steps.add(encode=30.0)
+    found = steps.durations([10])
+    assert found == {"encode": Durations((0,), 2, 50.0), "track": Durations((1,), 1, 2.0)}
