@@ -19,7 +19,7 @@ from .types import ImageEmbedding
 BIAS = 0.3  # the constant component beside unit-length features
 RIDGE = 0.01  # of the mean diagonal of the Gram matrix
 OBJECT_SHARE = 0.02  # a cell with more of the object than this is on it
-MOST_CELLS = 256  # of the object, and as many of the rest, that teach what they look like on one frame
+MOST_CELLS = 128  # of the object, and as many of the rest, that teach what they look like on one frame
 MOST_ANCHOR_CELLS = 4096  # the same where the user shows it, which happens once
 
 

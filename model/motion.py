@@ -81,8 +81,7 @@ def _agreement(gray: NDArray[np.uint8], previous: NDArray[np.uint8], flow: NDArr
     came_from = _pixels(*gray.shape) + flow
     moved = cv2.remap(previous, came_from, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     difference = cv2.blur(cv2.absdiff(gray, moved).astype(np.float32), (5, 5))
-    limit_xy = np.array([gray.shape[1] - 1, gray.shape[0] - 1], np.float32)
-    inside = ((came_from >= 0) & (came_from <= limit_xy)).all(axis=2)
+    inside = cv2.inRange(came_from, (0, 0), (gray.shape[1] - 1, gray.shape[0] - 1)) > 0
     agreement: SoftMask = np.exp(-np.square(difference / GRAY_TOLERANCE)) * inside
     return agreement
 

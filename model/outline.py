@@ -24,6 +24,8 @@ FINE_LONG_SIDE_PX = 1024  # the functions are applied at this size, and the mask
 LEAST_IOU = 0.5  # with the mask as it was: edges may move an outline, not deny the object
 TRACE = 0.02  # a soft mask below this is nothing
 
+ONES = np.ones((1, 4), np.float32)
+
 Floats = NDArray[np.float64]
 Region = tuple[slice, slice]  # rows and columns
 WHOLE: Region = (slice(0, None), slice(0, None))
@@ -43,8 +45,9 @@ class Outliner:
         fine_hw = _at_most(embedding.original_hw, FINE_LONG_SIDE_PX)
         half_low_res = max(embedding.input_hw) // LOW_RES_PX // 2
         grid_hw = _at_most(embedding.original_hw, max(GRID_LONG_SIDE_PX, half_low_res))
-        self._fine = _resized(image, fine_hw).astype(np.float32) / np.float32(255)
-        self._grid = _resized(self._fine, grid_hw).astype(np.float64)
+        with_ones = cv2.cvtColor(_resized(image, fine_hw), cv2.COLOR_RGB2RGBA)
+        self._fine = with_ones.astype(np.float32) / np.float32(255)  # (h, w, 4), colours and a constant
+        self._grid = _resized(self._fine, grid_hw)[..., :3].astype(np.float64)
         self._fine_hw, self._grid_hw = fine_hw, grid_hw
         low_res_y, low_res_x = _ratio(embedding.resized_hw, grid_hw)
         self._scale = (low_res_y / LOW_RES_PX, low_res_x / LOW_RES_PX)  # low-res px per px of the grid
@@ -58,21 +61,23 @@ class Outliner:
         plain = to_original(soft, self._embedding)
         if not plain.any():
             return plain
-        mask = np.zeros_like(plain)
         region, values = self._draw(soft)
-        mask[region] = values > 0.5
-        union = np.count_nonzero(plain | mask)
-        return mask if np.count_nonzero(plain & mask) >= LEAST_IOU * union else plain
+        drawn, was = values > 0.5, plain[region]
+        if np.count_nonzero(drawn & was) >= LEAST_IOU * np.count_nonzero(drawn | was):
+            was[...] = drawn
+        return plain
 
     def _draw(self, soft: SoftMask) -> tuple[Region, SoftMask]:
         """The soft mask at full size where there is any of it: where that is, and the values there."""
         grid_hw, fine_hw, hw = self._grid_hw, self._fine_hw, self._embedding.original_hw
         coarse = _zoom(soft, WHOLE, self._scale, (slice(0, grid_hw[0]), slice(0, grid_hw[1])))
-        part = _around(coarse > TRACE, margin=2 * self._window[0])
+        # Pixels as far as the outline may move; functions rest on windows of windows around them.
+        radius = self._window[0] // 2
+        part = _around(coarse > TRACE, margin=3 * radius + 1)
+        fine = _same_place(_around(coarse > TRACE, margin=radius + 1), grid_hw, fine_hw)
         functions = self._fit(coarse[part].astype(np.float64), part)
-        fine = _same_place(part, grid_hw, fine_hw)
         zoomed = _zoom(functions, part, _ratio(grid_hw, fine_hw), fine)
-        values = np.einsum("hwc,hwc->hw", zoomed[..., :3], self._fine[fine]) + zoomed[..., 3]
+        values: SoftMask = cv2.transform(cv2.multiply(zoomed, self._fine[fine]), ONES)
         if fine_hw == hw:
             return fine, values
         whole = _same_place(fine, fine_hw, hw)

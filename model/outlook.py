@@ -14,7 +14,7 @@ from .appearance import AppearanceGrid, AppearanceMemory
 from .motion import Motion, SoftMask
 from .soft_masks import resize_soft
 
-EDGE_PX = 3  # low-res px around the object in which flow is too coarse to tell what is background
+EDGE = 0.012  # of the picture's long side, around the object: flow is too coarse to tell what is background
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +33,7 @@ class Outlook:
     """What appearance and motion say together."""
 
     soft_map: SoftMask  # (4h, 4w), where the object should be
+    warped: SoftMask  # (4h, 4w), the previous mask moved by optical flow; empty for a search
     background: SoftMask  # (4h, 4w), what of this frame is known to be something else
     as_shown: Tensor  # (gh, gw), response of each cell by what the user showed alone
     is_search: bool  # True if motion had no say: the object was unseen, or the scene was cut
@@ -64,7 +65,7 @@ def look_ahead(
     background = motion.warp(background) * resize_soft(motion.agreement, size)
     looks = looks * (1 - settings.background_weight * background) * _near(warped, settings.reach)
     soft_map: SoftMask = (1 - settings.warped_share) * looks + settings.warped_share * warped
-    return Outlook(soft_map, background, as_shown, is_search=False)
+    return Outlook(soft_map, warped, background, as_shown, is_search=False)
 
 
 def search(
@@ -84,12 +85,14 @@ def search(
     likeness = np.bincount(regions.ravel(), weights=looks.ravel())
     likeness[0] = 0  # region 0 is the rest of the picture
     region = (regions == likeness.argmax()) & (regions > 0)
-    return Outlook(looks * region, np.zeros(size, np.float32), as_shown, is_search=True)
+    nothing = np.zeros(size, np.float32)
+    return Outlook(looks * region, nothing, nothing, as_shown, is_search=True)
 
 
 def background_of(soft: SoftMask) -> SoftMask:
     """1 where the picture is surely something else than the object, up to its edge."""
-    kernel = np.ones((2 * EDGE_PX + 1, 2 * EDGE_PX + 1), np.uint8)
+    edge_px = max(1, round(EDGE * max(soft.shape)))
+    kernel = np.ones((2 * edge_px + 1, 2 * edge_px + 1), np.uint8)
     beyond: NDArray[np.bool_] = cv2.dilate(soft, kernel) < 0.5
     return beyond.astype(np.float32)
 
@@ -99,9 +102,12 @@ def _probability(response: Tensor, gain: float, size: tuple[int, int]) -> SoftMa
 
 
 def _near(warped: SoftMask, reach: float) -> SoftMask:
-    """1 within reach of the warped mask, falling off smoothly to 0."""
-    reach_px = max(1, round(reach * max(warped.shape)))
+    """1 within reach of the warped mask, falling off smoothly to 0; so smooth that half the size will do."""
+    height, width = warped.shape
+    small = resize_soft(
+        (warped > 0.3).astype(np.float32), (max(1, height // 2), max(1, width // 2)), cv2.INTER_AREA
+    )
+    reach_px = max(1, round(reach * max(small.shape)))
     kernel = np.ones((2 * reach_px + 1, 2 * reach_px + 1), np.uint8)
-    grown = cv2.dilate((warped > 0.3).astype(np.float32), kernel)
-    near: SoftMask = cv2.GaussianBlur(grown, (0, 0), reach_px / 2)
-    return near
+    grown = cv2.dilate((small > 0).astype(np.float32), kernel)
+    return resize_soft(cv2.GaussianBlur(grown, (0, 0), reach_px / 2), (height, width))

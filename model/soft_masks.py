@@ -25,7 +25,8 @@ def resize_soft(soft: SoftMask, hw: tuple[int, int], interpolation: int = cv2.IN
 
 def soft_iou(a: SoftMask, b: SoftMask) -> float:
     """Intersection over union of two soft masks: sum of minima over sum of maxima."""
-    return float(np.minimum(a, b).sum() / max(float(np.maximum(a, b).sum()), 1e-6))
+    shared = float(np.minimum(a, b).sum())
+    return shared / max(float(a.sum()) + float(b.sum()) - shared, 1e-6)  # min(a, b) + max(a, b) = a + b
 
 
 def logits_of_soft(soft: SoftMask) -> NDArray[np.float32]:

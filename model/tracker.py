@@ -11,31 +11,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from .appearance import AppearanceGrid, AppearanceMemory, gather_evidence
 from .errors import PromptError
+from .finder import FinderSettings, Found, find_all
 from .first_mask import first_mask
 from .motion import Motion, MotionEstimator, SoftMask
 from .outline import Outliner
 from .outlook import Outlook, OutlookSettings, background_of, look_ahead, search
 from .predictor import Predictor
-from .quality import SHIPPED, apply_table
-from .soft_masks import (
-    box_in_low_res,
-    box_of_soft,
-    cell_means,
-    certainty_of,
-    inside_box,
-    logits_of_soft,
-    resize_soft,
-    soft_iou,
-    stability_of,
-)
+from .soft_masks import cell_means, resize_soft, stability_of
 from .types import BoolMask, ImageEmbedding, ObjectMask, Prompt, RgbImage, TrackState, box_of_mask
 from .view import View
 
@@ -45,16 +35,13 @@ class TrackerSettings:
     """The tracker's constants; docs/propagation.md has a measured row for each that matters."""
 
     outlook: OutlookSettings = OutlookSettings()  # noqa: RUF009
-    decoder_share: float = 0.5  # of the mask decoder in the final mask inside the box, the rest is the map
-    predicted_iou_share: float = 0.1  # of the decoder's own guess in choosing a candidate
-    least_agreement: float = 0.25  # soft IoU of candidate and map below which the map alone is the mask
-    sure_agreement: float = 0.8  # from here on the next frame asks the decoder once, not twice
-    found_agreement: float = 0.5  # the same for an object that was searched for: less is not a find
-    found_predicted_iou: float = 0.6  # likewise
-    box_margin_px: int = 2  # low-res px by which the decoder may reach over its box
+    finder: FinderSettings = FinderSettings()  # noqa: RUF009
+    sure_agreement: float = 0.8  # of decoder and map; from here on the decoder is asked less
+    ask_every: int = 1  # frames, for an object that it was sure of: objects take turns
+    moved_share: float = 0.25  # of the moved previous mask in that of a frame on which it is not asked
     confidence: float = 1.0  # power of |2p - 1| in how much a cell with object share p teaches
     doubt: float = 1.0  # how much a cell left out that looks like the object is kept from teaching
-    learn_every: int = 2  # frames: objects take turns, for learning is the costliest part
+    learn_every: int = 2  # frames: objects take turns in this as well
     learning_rate: float = 0.19  # of a new frame in the appearance memory
     anchor_weight: float = 0.5  # of what the user showed in the appearance memory
     lost_after_s: float = 1.0  # unseen for longer, an occluded object is lost
@@ -65,9 +52,6 @@ class TrackerSettings:
     unsure_quality: float = 0.4  # below, a tracked one becomes uncertain
 
 
-# The single mask and the three candidates from box + mask logits, and the single mask from the box alone,
-# which the logits' own errors cannot sway.
-CANDIDATES = ((0, 0), (0, 1), (0, 2), (0, 3), (1, 0))
 DOUBT_GAIN = 10.0  # anchor response to the chance that a cell left out is the object after all
 
 
@@ -82,26 +66,8 @@ class _Track:
     state: TrackState
     seen_s: float  # media time when it was last seen
     frames_seen: int = 0
-    agreement: float = 0.0  # of decoder and map, when they were last asked
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Found:
-    """One object on one frame, before it is made a full-size mask."""
-
-    soft: SoftMask  # (4h, 4w)
-    predicted_iou: float = 0.0
-    agreement: float = 0.0  # soft IoU of the decoder's mask and the map
-
-    @property
-    def is_seen(self) -> bool:
-        return bool((self.soft > 0.5).any())
-
-    @property
-    def quality(self) -> float:
-        """The chance that the mask is good (IoU of at least 0.75); 0 for an empty one."""
-        raw = certainty_of(self.soft) * self.agreement
-        return apply_table(raw, SHIPPED) if self.is_seen else 0.0
+    predicted_iou: float = 0.0  # by the decoder, when it was last asked
+    agreement: float = 0.0  # of decoder and map, likewise
 
 
 class Tracker:
@@ -200,7 +166,7 @@ class Tracker:
         """Begin or correct a track where the user points."""
         expected = None if outlook is None else outlook.soft_map
         first = first_mask(prompt, expected, view, self._predictor)
-        found = _Found(first.soft, first.predicted_iou, agreement=1.0)
+        found = Found(first.soft, first.predicted_iou, agreement=1.0)
         share = cell_means(found.soft, view.grid.grid_hw)
         anchor = gather_evidence(view.grid, share)
         track = self._tracks.get(prompt.object_id)
@@ -225,9 +191,16 @@ class Tracker:
         outlooks: dict[int, Outlook],
         view: View,
     ) -> list[ObjectMask]:
-        """Find known objects on a new frame; one decoder call for all of them."""
+        """Find known objects on a new frame; one decoder call for all that it is asked for."""
         ahead = [outlooks[track.object_id] for track in tracks]
-        all_found = self._decode(ahead, view.embedding)
+        asked = [self._is_asked_for(track, outlook) for track, outlook in zip(tracks, ahead, strict=True)]
+        answers = iter(
+            find_all(list(compress(ahead, asked)), view.embedding, self._predictor, self._settings.finder)
+        )
+        all_found = [
+            next(answers) if is_asked else self._moved_along(track, outlook)
+            for track, outlook, is_asked in zip(tracks, ahead, asked, strict=True)
+        ]
         if self._settings.interaction == "exclusive":
             ahead, all_found = _kept_apart(ahead, all_found)
         masks = []
@@ -236,60 +209,22 @@ class Tracker:
             masks.append(_object_mask(track, found, view))
         return masks
 
-    def _decode(self, outlooks: Sequence[Outlook], embedding: ImageEmbedding) -> list[_Found]:
-        boxes = [box_of_soft(outlook.soft_map, embedding) for outlook in outlooks]
-        seen = [i for i, box in enumerate(boxes) if box is not None]
-        found = [_Found(np.zeros_like(outlook.soft_map)) for outlook in outlooks]
-        if not seen:
-            return found
-        asked = [_prompts_of(box, outlooks[i]) for i in seen if (box := boxes[i]) is not None]
-        prediction = self._predictor.decode_all(embedding, [prompt for each in asked for prompt in each])
-        counts = [len(each) for each in asked]
-        softs = torch.split(torch.sigmoid(prediction.low_res_logits), counts)
-        ious = torch.split(prediction.predicted_iou, counts)
-        for i, prompts, candidates, predicted_iou in zip(seen, asked, softs, ious, strict=True):
-            inside = self._reach(prompts[0], embedding, outlooks[i])
-            found[i] = self._choose(
-                outlooks[i], inside, candidates.cpu().numpy(), predicted_iou.cpu().numpy()
-            )
-        return found
+    def _is_asked_for(self, track: _Track, outlook: Outlook) -> bool:
+        """Whether the decoder is asked for an object: where there is doubt, and now and then."""
+        is_sure = not outlook.is_search and track.agreement >= self._settings.sure_agreement
+        return not is_sure or (track.frames_seen + track.object_id) % self._settings.ask_every == 0
 
-    def _reach(self, prompt: Prompt, embedding: ImageEmbedding, outlook: Outlook) -> SoftMask:
-        """Where the decoder has a say: inside the box it was given."""
-        box = box_in_low_res(prompt, embedding)
-        return inside_box(box, outlook.soft_map.shape, self._settings.box_margin_px)
+    def _moved_along(self, track: _Track, outlook: Outlook) -> Found:
+        """An object without the decoder: its map, with what the decoder drew before moved to this frame."""
+        share = self._settings.moved_share
+        soft = (1 - share) * outlook.soft_map + share * outlook.warped
+        return Found(soft, track.predicted_iou, track.agreement)
 
-    def _choose(
-        self,
-        outlook: Outlook,
-        inside: SoftMask,
-        candidates: NDArray[np.float32],
-        predicted_iou: NDArray[np.float32],
-    ) -> _Found:
-        """The candidate of (1 or 2, 4, 4h, 4w) that agrees best with the map, mixed with the map."""
-        settings, soft_map = self._settings, outlook.soft_map
-        choices = CANDIDATES[: len(CANDIDATES) if len(candidates) > 1 else -1]
-        agreements = [soft_iou(candidates[which], soft_map) for which in choices]
-        totals = [
-            agreement + settings.predicted_iou_share * float(predicted_iou[which])
-            for agreement, which in zip(agreements, choices, strict=True)
-        ]
-        best = int(np.argmax(totals))
-        guess, agreement = float(predicted_iou[choices[best]]), agreements[best]
-        if outlook.is_search and (
-            agreement < settings.found_agreement or guess < settings.found_predicted_iou
-        ):
-            return _Found(np.zeros_like(soft_map))
-        if agreement < settings.least_agreement:
-            return _Found(soft_map, guess, agreement)
-        # The decoder speaks for the inside of its box only; a part seen beyond an occluder is the map's.
-        share = settings.decoder_share * inside
-        return _Found(share * candidates[choices[best]] + (1 - share) * soft_map, guess, agreement)
-
-    def _update(self, track: _Track, outlook: Outlook, found: _Found, view: View) -> None:
+    def _update(self, track: _Track, outlook: Outlook, found: Found, view: View) -> None:
         """Remember where the object was and what it looked like, as far as that is sure."""
         grid, time_s = view.grid, view.time_s
-        track.soft, track.agreement = found.soft, found.agreement
+        track.soft = found.soft
+        track.predicted_iou, track.agreement = found.predicted_iou, found.agreement
         track.state = self._next_state(track, found, time_s)
         as_shown = outlook.as_shown
         other = resize_soft(as_shown.cpu().numpy(), found.soft.shape) < 0
@@ -309,7 +244,7 @@ class Tracker:
         trust = (2 * share - 1).abs() ** self._settings.confidence * (1 - doubt)
         track.memory.learn(gather_evidence(grid, share, trust))
 
-    def _next_state(self, track: _Track, found: _Found, time_s: float) -> TrackState:
+    def _next_state(self, track: _Track, found: Found, time_s: float) -> TrackState:
         """The state with hysteresis, so that it does not flicker about a threshold."""
         settings = self._settings
         if not found.is_seen:
@@ -328,7 +263,7 @@ def _check_prompts(prompts: Sequence[Prompt], original_hw: tuple[int, int]) -> N
         prompt.check_inside(original_hw)
 
 
-def _kept_apart(outlooks: Sequence[Outlook], found: Sequence[_Found]) -> tuple[list[Outlook], list[_Found]]:
+def _kept_apart(outlooks: Sequence[Outlook], found: Sequence[Found]) -> tuple[list[Outlook], list[Found]]:
     """Each object less what others have a better claim to; the others are known background to it."""
     kept_outlooks, kept = [], []
     for i, (outlook, own) in enumerate(zip(outlooks, found, strict=True)):
@@ -340,13 +275,7 @@ def _kept_apart(outlooks: Sequence[Outlook], found: Sequence[_Found]) -> tuple[l
     return kept_outlooks, kept
 
 
-def _prompts_of(box_xyxy: NDArray[np.float32], outlook: Outlook) -> list[Prompt]:
-    """The box with the map as mask logits; where there is doubt the box alone as well."""
-    with_map = Prompt(1, box_xyxy=box_xyxy, low_res_logits=logits_of_soft(outlook.soft_map))
-    return [with_map, Prompt(1, box_xyxy=box_xyxy)] if outlook.is_doubtful else [with_map]
-
-
-def _object_mask(track: _Track, found: _Found, view: View, exact: BoolMask | None = None) -> ObjectMask:
+def _object_mask(track: _Track, found: Found, view: View, exact: BoolMask | None = None) -> ObjectMask:
     mask = view.outliner.to_original(found.soft) if exact is None else exact
     return ObjectMask(
         object_id=track.object_id,

@@ -69,13 +69,13 @@ def _shown(name: str, figure: float | None) -> str:
 
 
 def changed(settings: TrackerSettings, changes: list[str]) -> TrackerSettings:
-    """Settings with `name=value` and `outlook.name=value` applied."""
+    """Settings with `name=value`, `outlook.name=value` and `finder.name=value` applied."""
     for change in changes:
         name, _, value = change.partition("=")
         group, _, inner = name.rpartition(".")
-        if group == "outlook":
-            outlook = replace(settings.outlook, **{inner: ast.literal_eval(value)})
-            settings = replace(settings, outlook=outlook)
+        if group:
+            part = replace(getattr(settings, group), **{inner: ast.literal_eval(value)})
+            settings = replace(settings, **{group: part})
         else:
             settings = replace(settings, **{name: ast.literal_eval(value)})
     return settings

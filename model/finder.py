@@ -1,0 +1,115 @@
+"""Asks the mask decoder where objects are, prompted with where they should be, and weighs its answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from .motion import SoftMask
+from .outlook import Outlook
+from .predictor import Predictor
+from .quality import SHIPPED, apply_table
+from .soft_masks import box_in_low_res, box_of_soft, certainty_of, inside_box, logits_of_soft, soft_iou
+from .types import ImageEmbedding, Prompt
+
+# The single mask and the three candidates from box + mask logits, and the single mask from the box alone,
+# which the logits' own errors cannot sway.
+CANDIDATES = ((0, 0), (0, 1), (0, 2), (0, 3), (1, 0))
+
+
+@dataclass(frozen=True, slots=True)
+class FinderSettings:
+    """Constants of weighing the decoder's candidates."""
+
+    decoder_share: float = 0.5  # of the mask decoder in the final mask inside the box, the rest is the map
+    predicted_iou_share: float = 0.1  # of the decoder's own guess in choosing a candidate
+    least_agreement: float = 0.25  # soft IoU of candidate and map below which the map alone is the mask
+    found_agreement: float = 0.5  # the same for an object that was searched for: less is not a find
+    found_predicted_iou: float = 0.6  # likewise
+    box_margin_px: int = 2  # low-res px by which the decoder may reach over its box
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """One object on one frame, before it is made a full-size mask."""
+
+    soft: SoftMask  # (4h, 4w)
+    predicted_iou: float = 0.0
+    agreement: float = 0.0  # soft IoU of the decoder's mask and the map
+
+    @property
+    def is_seen(self) -> bool:
+        """Whether there is any of it."""
+        return bool((self.soft > 0.5).any())
+
+    @property
+    def quality(self) -> float:
+        """The chance that the mask is good (IoU of at least 0.75); 0 for an empty one."""
+        raw = certainty_of(self.soft) * self.agreement
+        return apply_table(raw, SHIPPED) if self.is_seen else 0.0
+
+
+def find_all(
+    outlooks: Sequence[Outlook], embedding: ImageEmbedding, predictor: Predictor, settings: FinderSettings
+) -> list[Found]:
+    """The objects of these outlooks on their frame; one decoder call for all.
+
+    Args:
+        outlooks: where each should be.
+        embedding: the frame, encoded.
+        predictor: decodes.
+        settings: the constants.
+    """
+    boxes = [box_of_soft(outlook.soft_map, embedding) for outlook in outlooks]
+    seen = [i for i, box in enumerate(boxes) if box is not None]
+    found = [Found(np.zeros_like(outlook.soft_map)) for outlook in outlooks]
+    if not seen:
+        return found
+    asked = [_prompts_of(box, outlooks[i]) for i in seen if (box := boxes[i]) is not None]
+    prediction = predictor.decode_all(embedding, [prompt for each in asked for prompt in each])
+    counts = [len(each) for each in asked]
+    softs = torch.split(torch.sigmoid(prediction.low_res_logits), counts)
+    ious = torch.split(prediction.predicted_iou, counts)
+    for i, prompts, candidates, predicted_iou in zip(seen, asked, softs, ious, strict=True):
+        box = box_in_low_res(prompts[0], embedding)
+        inside = inside_box(box, outlooks[i].soft_map.shape, settings.box_margin_px)
+        found[i] = _choose(
+            outlooks[i], inside, candidates.cpu().numpy(), predicted_iou.cpu().numpy(), settings
+        )
+    return found
+
+
+def _prompts_of(box_xyxy: NDArray[np.float32], outlook: Outlook) -> list[Prompt]:
+    """The box with the map as mask logits; where there is doubt the box alone as well."""
+    with_map = Prompt(1, box_xyxy=box_xyxy, low_res_logits=logits_of_soft(outlook.soft_map))
+    return [with_map, Prompt(1, box_xyxy=box_xyxy)] if outlook.is_doubtful else [with_map]
+
+
+def _choose(
+    outlook: Outlook,
+    inside: SoftMask,
+    candidates: NDArray[np.float32],
+    predicted_iou: NDArray[np.float32],
+    settings: FinderSettings,
+) -> Found:
+    """The candidate of (1 or 2, 4, 4h, 4w) that agrees best with the map, mixed with it `inside` its box."""
+    soft_map = outlook.soft_map
+    choices = CANDIDATES[: len(CANDIDATES) if len(candidates) > 1 else -1]
+    agreements = [soft_iou(candidates[which], soft_map) for which in choices]
+    totals = [
+        agreement + settings.predicted_iou_share * float(predicted_iou[which])
+        for agreement, which in zip(agreements, choices, strict=True)
+    ]
+    best = int(np.argmax(totals))
+    guess, agreement = float(predicted_iou[choices[best]]), agreements[best]
+    if outlook.is_search and (agreement < settings.found_agreement or guess < settings.found_predicted_iou):
+        return Found(np.zeros_like(soft_map))
+    if agreement < settings.least_agreement:
+        return Found(soft_map, guess, agreement)
+    # The decoder speaks for the inside of its box only; a part seen beyond an occluder is the map's.
+    share = settings.decoder_share * inside
+    return Found(share * candidates[choices[best]] + (1 - share) * soft_map, guess, agreement)
