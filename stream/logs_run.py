@@ -47,6 +47,7 @@ def log_end(summary: RunSummary) -> None:
         f"{summary.source_id}: {summary.reason}",
         source=summary.source_id,
         ending=summary.ending.value,
+        reason=summary.reason,
         frames=summary.frames,
         dropped=summary.dropped,
         fps=round(summary.fps, 2),

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .sources import Source
 
 _GRACE_S = 0.5  # after a failure: how long sinks may go on writing what they were already given
-_GIVE_UP_S = 3.0  # where a stage hangs for good: how long the others may take to finish
+_GIVE_UP_S = 2.0  # where a stage hangs for good: how long the others may take to finish
 _POLL_S = 0.05  # how often a waiting caller looks whether that time is over
 
 
