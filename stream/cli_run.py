@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import signal
@@ -100,7 +101,9 @@ def run_command(config: Config, *, as_json: bool, is_quiet: bool = False) -> int
         import cv2  # it is loaded by now
 
         cv2.setNumThreads(1)  # helpers would wait for cores that the networks keep busy
+        gc.freeze()  # to look through all that PyTorch is made of takes a third of a second, once in a while
     interrupts = _conduct(run, screen)
+    gc.unfreeze()
     summary = run.summary(stopped=interrupts.count > 0)
     log_end(summary)
     if as_json:
