@@ -98,7 +98,7 @@ def test_names_come_from_sources_and_tell_no_secret(source, name):
             r":3: streams\[0\].sorce: unknown key, did you mean 'source'",
         ),
         ("streams:\n  - source: a\n    model: {size: 64}\n", r":3: streams\[0\].model: one for all streams"),
-        ("streams:\n  - source: a\n    metrics: "9464"\n", r":3: streams\[0\].metrics: one for all streams"),
+        ("streams:\n  - source: a\n    metrics: '9464'\n", r":3: streams\[0\].metrics: one for all streams"),
         ("streams:\n  - source: a\n    name: a/b\n", r":3: streams\[0\].name: must be letters"),
         (
             "streams:\n  - {source: a, name: x}\n  - {source: b, name: x}\n",
