@@ -143,6 +143,12 @@ def _add_run_options(run: argparse.ArgumentParser) -> None:
         choices=("none", "exclusive"),
         help="exclusive: a pixel is of one object, which keeps look-alikes apart; none: each by itself",
     )
+    run.add_argument(
+        "--decode-every",
+        type=int,
+        metavar="N",
+        help="for many objects: redraw one that is surely followed on every Nth frame only (default: 1)",
+    )
     run.add_argument("--json", action="store_true", help="print the summary as one JSON object")
     _add_operations_options(run)
     run.set_defaults(command=_run)
@@ -215,6 +221,7 @@ def config_overrides(options: argparse.Namespace) -> dict[str, Any]:
         "control": options.control,
         "metrics": options.metrics,
         "interaction": options.interaction,
+        "decode_every": options.decode_every,
         "max_frames": options.max_frames,
         "connect_timeout_s": options.connect_timeout,
     }

@@ -112,6 +112,9 @@ class Config(Settings):
     # exclusive: a pixel is of one object, and objects are background to each other (for look-alikes);
     # none: an object's masks do not depend on which others are followed
     interaction: Literal["none", "exclusive"] = "none"
+    # the mask decoder redraws an object that it was sure of on every Nth frame only: many objects cost less,
+    # and their outlines are a little less steady
+    decode_every: Annotated[int, AtLeast(1)] = 1
     ladder: bool = True  # answer every frame of a live stream in time, by masks moved along if need be
     picture_rate: Annotated[float, AtLeast(0.001)] = 24.0  # frames per second of a folder of pictures
     max_frames: Annotated[int, AtLeast(1)] | None = None

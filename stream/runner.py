@@ -322,7 +322,8 @@ def make_segmenter(
     from .ladder_live import live_ladder
     from .segmenter import Segmenter
 
-    info, settings = inputs.source.info, TrackerSettings(interaction=config.interaction)
+    info = inputs.source.info
+    settings = TrackerSettings(interaction=config.interaction, ask_every=config.decode_every)
     if info.is_live and config.ladder:
         return live_ladder(predictor, inputs.agenda, info.frame_rate, settings, turn or nullcontext)
     segmenter = Segmenter(predictor, Tracker(predictor, settings), inputs.agenda)

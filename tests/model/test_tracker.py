@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -10,8 +10,8 @@ from maskstream.model.checkpoint import StateDict, build_model
 from maskstream.model.errors import PromptError
 from maskstream.model.metrics import region_iou
 from maskstream.model.predictor import Predictor
-from maskstream.model.tracker import Tracker
-from maskstream.model.types import ObjectMask, Prompt, TrackState
+from maskstream.model.tracker import Tracker, TrackerSettings
+from maskstream.model.types import ImageEmbedding, MaskPrediction, ObjectMask, Prompt, TrackState
 from maskstream.stream.sources import open_source
 from maskstream.stream.synthetic import SyntheticSource
 from maskstream.stream.types import Frame
@@ -156,6 +156,43 @@ def test_objects_can_be_added_and_removed_between_frames(predictor: Predictor) -
     assert [one.object_id for one in left] == [7]
     with pytest.raises(PromptError, match="object 1 is not tracked; tracked are: 7"):
         tracker.remove(1)
+
+
+class _Counting(Predictor):
+    """Counts the objects and prompts that the decoder is asked for."""
+
+    asked = 0
+
+    def decode_all(
+        self, embedding: ImageEmbedding | Sequence[ImageEmbedding], prompts: Sequence[Prompt]
+    ) -> MaskPrediction:
+        self.asked += len(prompts)
+        return super().decode_all(embedding, prompts)
+
+
+def _asked_per_frame(predictor: Predictor, ask_every: int) -> tuple[list[int], float]:
+    """Prompts decoded on each frame after the first, and the mean J of two drifting objects."""
+    counting = _Counting(predictor.model, predictor.size)
+    tracker = Tracker(counting, TrackerSettings(ask_every=ask_every))
+    source = open_source("synthetic:objects=2,frames=14,width=320,height=192,scene=drift")
+    assert isinstance(source, SyntheticSource)
+    asked, scores = [], []
+    for frame in source:
+        prompts = source.prompts(0, "box") if frame.index == 0 else []
+        counting.asked = 0
+        masks = tracker.step(frame.image, counting.encode(frame.image), prompts, frame.time_s)
+        asked.append(counting.asked)
+        scores += [region_iou(source.truth(frame.index)[one.object_id], one.mask) for one in masks]
+    return asked[1:], float(np.mean(scores))
+
+
+def test_sure_objects_take_turns_at_the_decoder_if_told_so(predictor: Predictor) -> None:
+    always, j_always = _asked_per_frame(predictor, ask_every=1)
+    seldom, j_seldom = _asked_per_frame(predictor, ask_every=3)
+    assert min(always) >= 2
+    assert sum(seldom) < 0.6 * sum(always)
+    assert 0 in seldom
+    assert j_seldom > j_always - 0.05
 
 
 def test_prompts_beside_the_picture_or_twice_are_refused(predictor: Predictor) -> None:
