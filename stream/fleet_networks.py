@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from .fleet_engine import EngineService, SharedEngine
 
-# Frames that are worked on at once, for each image that the engine encodes at once: while one is encoded,
-# another one's stream prepares it or tracks its objects.
-PLACES_PER_IMAGE = 2
+# Frames that are worked on at once. Where images are encoded one by one, on CPUs, a second frame at the same
+# time made all slower on two cores, and every frame older by the time it was encoded.
+PLACES_PER_IMAGE = 2  # where several are encoded together: some are prepared and tracked meanwhile
 GATHER_S = 0.002  # how long a frame waits for company, where the engine gains by it
 
 
@@ -88,7 +88,7 @@ class SharedNetworks:
 
         predictor = load_networks(self._model, self._weights, info, self._notify)
         most = predictor.engine.most_images
-        self._gate = Gate(PLACES_PER_IMAGE * most)
+        self._gate = Gate(PLACES_PER_IMAGE * most if most > 1 else 1)
         return predictor, EngineService(predictor.engine, GATHER_S if most > 1 else 0.0, self._streams)
 
 

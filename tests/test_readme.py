@@ -34,7 +34,8 @@ from maskstream.model.weights import resolve
 from maskstream.stream import cli
 from maskstream.stream.chaos_plan import KINDS
 from maskstream.stream.chaos_spec import parse_chaos
-from maskstream.stream.config import Config, ModelConfig, QueueConfig, load_config, preset_names
+from maskstream.stream.config import Config, ModelConfig, QueueConfig, preset_names
+from maskstream.stream.fleet_config import load_streams
 from maskstream.stream.recovery_settings import ReconnectConfig
 from maskstream.stream.synthetic import SyntheticSettings, SyntheticSource
 from maskstream.stream.watchdog_settings import WatchdogConfig
@@ -230,7 +231,8 @@ def call(arguments: list[str]) -> None:
     assert cli.main(arguments) == 0
     if command == "run":
         options = cli.build_parser().parse_args(arguments)
-        for spec in load_config(options.config, cli.config_overrides(options)).sink_specs:
+        streams = load_streams(options.config, cli.config_overrides(options), options.source or ())
+        for spec in (spec for stream in streams for spec in stream.config.sink_specs):
             kind, _, target = spec.partition("=")
             assert kind == "zmq" or Path(target.partition("?")[0]).exists(), spec
 
@@ -328,7 +330,7 @@ def test_the_scripts_are_there_to_be_run(name: str) -> None:
 def test_settings(block: Block, tmp_path: Path) -> None:
     path = tmp_path / yaml_name(block)
     path.write_text(block.text)
-    assert parse_chaos(f"chaos:{path}") if is_chaos(block) else load_config(path).source
+    assert parse_chaos(f"chaos:{path}") if is_chaos(block) else load_streams(path)[0].config.source
 
 
 def is_chaos(block: Block) -> bool:

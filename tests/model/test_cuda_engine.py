@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 import torch
 from maskstream.model import cuda_engine, engine_choice
 from maskstream.model.checkpoint import build_model
 from maskstream.model.cuda_engine import CudaEngine
 from maskstream.model.cuda_replay import Replay
+from maskstream.model.device_image import resize, upload
 from maskstream.model.engine_choice import make_engine
 from maskstream.model.engines import Engine, TorchEngine
 from maskstream.model.errors import EngineError
@@ -22,8 +23,6 @@ from torch import Tensor
 
 HW = (64, 96)
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
-gpu = pytest.mark.gpu
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
 
 
 @pytest.fixture(scope="module")
@@ -217,16 +216,29 @@ def test_compiled(trained: MobileSam) -> None:
     check_engine(engine, TorchEngine(trained), HW)
 
 
-@gpu
-@needs_gpu
-@pytest.mark.parametrize("compiled", [False, True], ids=["plain", "compiled"])
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_on_a_gpu(trained: MobileSam, dtype: torch.dtype, compiled: bool) -> None:
-    on_gpu = copy.deepcopy(trained).to("cuda")
-    engine = CudaEngine(on_gpu, dtype, compiled=compiled)
-    engine.prepare((288, 512), images=4)
-    check_engine(engine, TorchEngine(on_gpu), (288, 512), "cuda")
-    pixels = pixels_of(3, (288, 512)).to("cuda")
-    together, _ = engine.encode(pixels)
-    alone = torch.cat([engine.encode(one[None])[0] for one in pixels])
-    assert float((together - alone).norm() / alone.norm()) < engine.tolerance
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
+@pytest.mark.parametrize(
+    ("dtype", "compiled"), [*((dtype, False) for dtype in DTYPES), (torch.float16, True)], ids=str
+)
+def test_on_a_gpu(dtype: torch.dtype, compiled: bool) -> None:
+    torch.manual_seed(0)
+    model, hw = MobileSam().eval().requires_grad_(False).to("cuda"), (288, 512)
+    engine, plain = CudaEngine(model, dtype, compiled=compiled), TorchEngine(model)
+    engine.prepare(hw, images=4)
+    check_engine(engine, plain, hw, "cuda")
+    pixels = pixels_of(3, hw).to("cuda")
+    assert gap(engine.encode(pixels), plain.encode(pixels)) < engine.tolerance
+    features, _ = plain.encode(pixels[:1])
+    for prompts in (1, 5, 50):
+        corners, labels = (tensor.to("cuda") for tensor in boxes(prompts))
+        found = engine.decode(features, corners, labels, outputs=ALL_MASKS)
+        assert gap(found, plain.decode(features, corners, labels, outputs=ALL_MASKS)) < engine.tolerance
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
+def test_a_picture_is_resized_on_a_gpu_as_on_a_cpu() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (120, 213, 3), np.uint8)
+    here, there = (resize(upload(image, torch.device(name)), (60, 107)).cpu() for name in ("cpu", "cuda"))
+    assert float((here - there).abs().max()) <= 1

@@ -14,6 +14,7 @@ from maskstream.stream.config import (
     load_config,
     preset_names,
 )
+from maskstream.stream.fleet_config import load_streams
 from maskstream.stream.prompts import parse_prompts
 
 
@@ -156,15 +157,15 @@ def test_lists_are_taken_as_tuples():
 
 
 def test_there_are_the_presets_the_documentation_names():
-    assert preset_names() == ["file", "rtsp", "webcam"]
+    assert preset_names() == ["cameras", "file", "rtsp", "webcam"]
 
 
 @pytest.mark.parametrize("name", preset_names())
 def test_every_preset_loads_and_says_when_to_use_it(name):
     assert find_config(name).read_text().startswith("# Use this ")
-    config = load_config(name)
-    assert config != Config()
-    parse_prompts(config.prompt_specs)
+    for stream in load_streams(name):
+        assert stream.config != Config()
+        parse_prompts(stream.config.prompt_specs)
 
 
 def test_a_preset_that_is_not_there():
