@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from maskstream.model.predictor import load_predictor
 from maskstream.model.tracker import Tracker
@@ -67,6 +68,7 @@ def watch_live(
     width: int, height: int, rate: int, seconds: float, objects: int, overrides: dict[str, Any]
 ) -> dict[str, Any]:
     """A live stream through the whole pipeline, published on ZeroMQ; the preset `rtsp`, overridden."""
+    cv2.setNumThreads(1)  # as a live run has it
     frames = round((WARM_UP_S + seconds) * rate)
     spec = live_spec(width, height, objects, frames)
     config = load_config(

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from fractions import Fraction
 from typing import Any
 
+import cv2
 import numpy as np
 from maskstream.model.types import MaskOrigin
 from maskstream.model.weights import resolve
@@ -72,6 +73,7 @@ def watch_streams(
     streams: int, width: int, height: int, rate: int, seconds: float, overrides: dict[str, Any]
 ) -> dict[str, Any]:
     """So many live streams at once, each published on ZeroMQ; the preset `rtsp`, overridden."""
+    cv2.setNumThreads(1)  # as a live run has it
     config = load_config("rtsp", overrides)
     networks = SharedNetworks(config.model, resolve(config.model.weights), streams)
     frames = round((WARM_UP_S + seconds) * rate)
