@@ -17,7 +17,7 @@ from .fleet_config import StreamSetup, check_streams
 from .health import Roster
 from .logs_run import log_end, log_start
 from .lookout import make_metrics
-from .runner import Inputs, Run, prepare
+from .runner import Inputs, OnResult, Run, prepare
 from .summary import RunSummary
 from .types import Frame, FrameResult
 
@@ -48,13 +48,22 @@ class StreamRun:
         networks: shared with the others.
         roster: where it is listed for metrics and health.
         notify: takes sentences for the user, from any thread.
+        on_result: called with each result in the stream's own thread for that; it must be quick.
     """
 
-    def __init__(self, setup: StreamSetup, networks: Networks, roster: Roster, notify: Notify) -> None:
+    def __init__(
+        self,
+        setup: StreamSetup,
+        networks: Networks,
+        roster: Roster,
+        notify: Notify,
+        on_result: OnResult | None = None,
+    ) -> None:
         self.name, self.config = setup.name, setup.config
         self.run: Run | None = None  # from the moment it is open
         self.error: BaseException | None = None  # what it ended with
         self._networks, self._roster, self._notify = networks, roster, notify
+        self._on_result = on_result
         self._lock = threading.Lock()
         self._is_stopped = False
         self._over = threading.Event()
@@ -110,6 +119,7 @@ class StreamRun:
         try:
             run = prepare(
                 self.config,
+                on_result=self._on_result,
                 notify=lambda sentence: self._notify(f"{self.name}: {sentence}"),
                 source_id=self.name,
                 load_segmenter=lambda config, inputs: self._networks.segmenter(self.name, config, inputs),
@@ -148,6 +158,7 @@ class Fleet:
         networks: shared by all; loaded as the streams say, if not given.
         notify: takes sentences for the user, from any thread; the log, if not given.
         progress: takes what is being fetched, bytes so far, and bytes in all.
+        on_result: called with each result, whose frame names its stream, in a thread of that stream.
 
     Raises:
         InputError: something cannot be done as asked, whatever becomes of the sources; nothing was written.
@@ -160,6 +171,7 @@ class Fleet:
         networks: Networks | None = None,
         notify: Notify | None = None,
         progress: Progress | None = None,
+        on_result: OnResult | None = None,
     ) -> None:
         notify = notify or _log_sentence
         check_streams(setups)
@@ -170,7 +182,7 @@ class Fleet:
         for setup in setups:
             roster.expect(setup.name)
         self._networks = networks or _shared_networks(setups, notify, progress)
-        self.streams = tuple(StreamRun(setup, self._networks, roster, notify) for setup in setups)
+        self.streams = tuple(StreamRun(setup, self._networks, roster, notify, on_result) for setup in setups)
 
     def start(self) -> None:
         """Begin all. Returns at once.

@@ -70,6 +70,12 @@ SWAPS = (
     Swap("python", r"load_predictor\(\)", "load_predictor(size=64)", "time"),
     Swap("python", r'SAM\("mobile_sam.pt"\)', "SAM(size=64)", "any weights: GitHub may be out of reach"),
     Swap("python", r"Config\(", 'Config(model={"size": 64, "engine": "torch"}, ', "time"),
+    Swap(
+        "python",
+        r"load_streams\(None, {",
+        'load_streams(None, {"model": {"size": 64, "engine": "torch"}, ',
+        "time",
+    ),
     Swap("python", "age_s > 0.5", "age_s > 60", "a busy machine is slow"),
 )
 NOT_RUN = {

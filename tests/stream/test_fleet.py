@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -102,8 +103,10 @@ def setup_of(name, source, **settings):
 def test_every_stream_s_frames_come_whole_and_in_order(kept):
     networks = Bright()
     setups = [setup_of(name, scene(count)) for name, count in (("a", 30), ("b", 5), ("c", 17))]
-    with Fleet(setups, networks=networks) as running:
+    results = []
+    with Fleet(setups, networks=networks, on_result=results.append) as running:
         assert running.wait(10)
+    assert Counter(result.frame.source_id for result in results) == {"a": 30, "b": 5, "c": 17}
     assert {name: kept[name].indexes for name in "abc"} == {
         "a": list(range(30)),
         "b": list(range(5)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import contextmanager
 from fractions import Fraction
 
 import numpy as np
@@ -74,6 +75,35 @@ def test_the_newest_frame_is_next(worker, gate):
     gate.go.release(2)
     assert [worker.wait(soon()).frame.index for _ in range(2)] == [0, 3]
     assert gate.seen == [0, 3]
+
+
+def test_the_newest_frame_is_taken_up_when_its_turn_has_come(gate):
+    asked, come = threading.Semaphore(0), threading.Semaphore(0)
+
+    @contextmanager
+    def turn():
+        asked.release()
+        assert come.acquire(timeout=5)
+        yield
+
+    worker = ThreadWorker(gate, NEVER, turn=turn)
+    worker.offer(frame_of(0), must=False)
+    assert asked.acquire(timeout=5)
+    worker.offer(frame_of(1), must=False)
+    assert worker.indexes == {1}
+    assert worker.expected_ns is not None
+    come.release()
+    gate.go.release()
+    assert worker.wait(soon()).frame.index == 1
+    worker.offer(frame_of(2), must=False)
+    assert asked.acquire(timeout=5)
+    closing = threading.Thread(target=worker.close)
+    closing.start()
+    while not worker._is_closed:
+        time.sleep(0.001)
+    come.release()
+    closing.join(5)
+    assert gate.seen == [1]  # what waits at the end is not begun
 
 
 def test_a_frame_that_must_be_done_is_not_passed_over(worker, gate):
