@@ -137,7 +137,11 @@ def _cuda_engine(model: MobileSam, name: str, input_hw: tuple[int, int], notify:
     engine = CudaEngine(model, _CUDA_DTYPES[name], notify=notify)
     notify(f"getting the networks ready for {input_hw[1]}x{input_hw[0]} px on {model.device}: up to a minute")
     engine.prepare(input_hw)
-    check_engine(engine, TorchEngine(model), input_hw, model.device)
+    try:
+        check_engine(engine, TorchEngine(model), input_hw, model.device)
+    except RuntimeError as error:  # CUDA's own: kernels that fail, memory that is full
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        raise EngineError(f"engine {name} fails on {model.device} ({reason}); use --engine torch") from error
     return engine
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import threading
 import time
 from collections import Counter
@@ -12,7 +14,7 @@ import pytest
 from maskstream.model.errors import EngineError, SinkError, SourceError, WeightsError
 from maskstream.model.types import ObjectMask, TrackState, box_of_mask
 from maskstream.model.weights import resolve
-from maskstream.stream import cli_fleet, fleet, sinks
+from maskstream.stream import cli_fleet, fleet, fleet_networks, sinks
 from maskstream.stream.cli import main
 from maskstream.stream.config import Config
 from maskstream.stream.fleet import Fleet
@@ -201,9 +203,10 @@ def test_nobody_waits_for_a_source_that_does_not_open_once_it_is_stopped(kept, m
 
 
 @pytest.fixture
-def bright(monkeypatch):
+def bright(monkeypatch, tmp_path):
     """The command line with the networks replaced."""
     networks = Bright()
+    networks.folder = tmp_path
     monkeypatch.setattr(fleet, "_shared_networks", lambda config, notify, progress: networks)
     return networks
 
@@ -230,6 +233,38 @@ def test_a_failure_is_named_at_once_and_in_the_exit_code(bright, kept, capsys):
     assert main([*line, "--source", "none.mp4", "--source", "no-such.mp4"]) == 2
     assert main([*line[:-1], "masks=one", "--source", scene(3), "--source", scene(3)]) == 2
     assert "would both use" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_all_streams_and_what_is_in_flight_is_written(bright, kept, capsys, number):
+    def interrupt():
+        wait_until(lambda: all(name in kept and len(kept[name].indexes) > 2 for name in ("a", "b")))
+        os.kill(os.getpid(), number)
+
+    threading.Thread(target=interrupt).start()
+    line = ["run", "--json", "--prompt", CENTRE, "--sink", "masks={name}"]
+    names = ["a", "b"]
+    endless = [scene(100_000, seed) + ",live=1" for seed in range(2)]
+    config = {"streams": [{"name": n, "source": s} for n, s in zip(names, endless, strict=True)]}
+    path = bright.folder / "two.yaml"
+    path.write_text(json.dumps(config))  # which is YAML too
+    assert main([*line, "--no-ladder", str(path)]) == 128 + number
+    records = json.loads(capsys.readouterr().out)["streams"]
+    assert [(record["name"], record["ending"]) for record in records] == [("a", "stopped"), ("b", "stopped")]
+    assert [len(kept[record["name"]].indexes) for record in records] == [r["frames"] for r in records]
+
+
+def test_networks_that_cannot_be_loaded_are_every_stream_s_trouble(kept, monkeypatch, tmp_path, capsys):
+    def fail(*arguments):
+        raise EngineError("engine openvino cannot start")
+
+    weights = tmp_path / "weights.pt"
+    weights.write_bytes(b"")
+    monkeypatch.setattr(fleet_networks, "load_networks", fail)
+    line = ["run", "--json", "--weights", str(weights), "--device", "cpu", "--prompt", CENTRE]
+    assert main([*line, "--source", scene(3), "--source", scene(3)]) == 2
+    records = json.loads(capsys.readouterr().out)["streams"]
+    assert [record["error"] for record in records] == ["engine openvino cannot start"] * 2
 
 
 def test_a_defect_has_its_traceback(bright, kept, monkeypatch):
