@@ -25,7 +25,7 @@ CANDIDATES = ((0, 0), (0, 1), (0, 2), (0, 3), (1, 0))
 class FinderSettings:
     """Constants of weighing the decoder's candidates."""
 
-    decoder_share: float = 0.5  # of the mask decoder in the final mask inside the box, the rest is the map
+    decoder_share: float = 0.3  # of the mask decoder in the final mask inside the box, the rest is the map
     predicted_iou_share: float = 0.1  # of the decoder's own guess in choosing a candidate
     least_agreement: float = 0.25  # soft IoU of candidate and map below which the map alone is the mask
     found_agreement: float = 0.5  # the same for an object that was searched for: less is not a find
