@@ -72,6 +72,16 @@ def test_it_agrees_with_plain_torch(trained: MobileSam, dtype: torch.dtype) -> N
     assert engine.name == names[dtype]
 
 
+def test_norms_are_folded_where_they_can_be(model: MobileSam) -> None:
+    half = cuda_engine.HalfModel(model, torch.float16)
+    parts = (half.twin.image_encoder, half.twin.mask_decoder)
+    kinds = {type(module).__name__ for part in parts for module in part.modules()}
+    assert "FusedChannelNorm" in kinds
+    assert not {"BatchNorm2d", "ConvNorm", "ChannelNorm"} & kinds
+    types = {parameter.dtype for parameter in half.twin.prompt_encoder.parameters()}
+    assert types == {torch.float32}
+
+
 def test_float32_loses_nothing(model: MobileSam) -> None:
     engine: Engine = engine_of(model)
     assert gap(engine.encode(pixels_of()), TorchEngine(model).encode(pixels_of())) < 1e-5
