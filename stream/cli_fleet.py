@@ -13,7 +13,7 @@ from maskstream.model.errors import MaskstreamError
 from rich.console import Console
 
 from .cli_fleet_view import FleetView
-from .cli_run import Interrupts
+from .cli_run import Interrupts, undisturbed
 from .console import EXIT_BROKEN, EXIT_INPUT, EXIT_OK, paper
 from .display import download_view, summary_view
 from .fleet import Fleet, StreamRun
@@ -34,10 +34,8 @@ def fleet_command(setups: Sequence[StreamSetup], *, as_json: bool, is_quiet: boo
     for setup in setups:
         if not setup.config.sinks:
             note(f"{setup.name}: no --sink given, so its masks are computed and go nowhere")
-    import cv2  # it is loaded by now
-
-    cv2.setNumThreads(1)  # helpers would wait for cores that the networks and other streams keep busy
-    interrupts = _conduct(fleet, screen)
+    with undisturbed():
+        interrupts = _conduct(fleet, screen)
     _raise_defect(fleet)
     if as_json:
         records = {"streams": [_record(stream) for stream in fleet.streams]}

@@ -8,7 +8,8 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from types import FrameType
 from typing import Protocol
 
@@ -89,6 +90,19 @@ class Interrupts:
             raise KeyboardInterrupt
 
 
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Keeps from live runs what would make them late once in a while."""
+    import cv2  # it is loaded by now
+
+    cv2.setNumThreads(1)  # helpers would wait for cores that the networks keep busy
+    gc.freeze()  # to look through all that PyTorch is made of takes a third of a second
+    try:
+        yield
+    finally:
+        gc.unfreeze()
+
+
 def run_command(config: Config, *, as_json: bool, is_quiet: bool = False) -> int:
     """Run a Config, show how it is getting on unless quiet, say what happened; the exit code."""
     screen = Console(stderr=True, quiet=is_quiet)
@@ -97,13 +111,8 @@ def run_command(config: Config, *, as_json: bool, is_quiet: bool = False) -> int
     if not config.sinks:
         note("no --sink given, so the masks are computed and go nowhere")
     log_start(run, config)
-    if run.info.is_live:
-        import cv2  # it is loaded by now
-
-        cv2.setNumThreads(1)  # helpers would wait for cores that the networks keep busy
-        gc.freeze()  # to look through all that PyTorch is made of takes a third of a second, once in a while
-    interrupts = _conduct(run, screen)
-    gc.unfreeze()
+    with undisturbed() if run.info.is_live else nullcontext():
+        interrupts = _conduct(run, screen)
     summary = run.summary(stopped=interrupts.count > 0)
     log_end(summary)
     if as_json:
