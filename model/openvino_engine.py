@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -87,9 +89,19 @@ class OpenVINOEngine(GraphEngine):
         return Network(self._core.compile_model(folder / _MODEL, "CPU", self._settings))
 
 
+@cache
+def _kept(make_core: Callable[[], Any]) -> Any:
+    """One for the process, which is never let go of.
+
+    The thread that makes a Core gets a stack for signal handlers from it. If another thread let go of it, that
+    stack would be gone, and the next signal, such as Ctrl-C, would end the process by a segmentation fault.
+    """
+    return make_core()
+
+
 def _core(precision: Precision) -> Any:
     try:
-        core = import_openvino().Core()
+        core = _kept(import_openvino().Core)
         capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     except (ImportError, RuntimeError) as error:
         raise EngineError(

