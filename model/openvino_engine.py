@@ -93,7 +93,7 @@ class OpenVINOEngine(GraphEngine):
 def _kept(make_core: Callable[[], Any]) -> Any:
     """One for the process, which is never let go of.
 
-    The thread that makes a Core gets a stack for signal handlers from it. If another thread let go of it, that
+    The thread that makes a Core gets a stack for signal handlers from it. Were it let go of in another, that
     stack would be gone, and the next signal, such as Ctrl-C, would end the process by a segmentation fault.
     """
     return make_core()
