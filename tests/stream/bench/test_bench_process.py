@@ -30,7 +30,7 @@ def weights():
 
 @pytest.fixture(scope="module")
 def settings(weights):
-    return BenchSettings((64,), "torch", ("torch",), (1, 2), 2, 1.0, 64, 8, weights, 1, (2, 3))
+    return BenchSettings((64,), "torch", ("torch",), (1, 2), 2, 1.0, 64, 8, weights, 1, (2,))
 
 
 def test_a_process_that_fails_says_why():
@@ -107,8 +107,8 @@ def test_streams(settings):
     assert 0 < least <= mean
     assert rows["2 of 640x360: latency"].unit == "ms"
     last = list(rows.values())[-1]
-    assert last.what == "of 30/s and 640x360 sustained, of 2, 3 tried"
-    assert last.value in (0, 2, 3)
+    assert last.what == "of 30/s and 640x360 sustained, of 2 tried"
+    assert last.value in (0, 2)
 
 
 @pytest.mark.weights
