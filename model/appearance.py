@@ -134,17 +134,15 @@ class AppearanceMemory:
 
     Args:
         anchor: evidence from the frame on which the user showed the object.
-        learning_rate: weight of a new frame in the running mean.
         anchor_weight: weight of the anchor against the running mean.
     """
 
-    def __init__(self, anchor: Evidence, learning_rate: float, anchor_weight: float) -> None:
+    def __init__(self, anchor: Evidence, anchor_weight: float) -> None:
         self._anchor = anchor
         self._anchor_weights = anchor.solve()
         self._anchors = 1
         self._recent: Evidence | None = None
         self._weights: Tensor | None = None  # solved when they are asked for
-        self._learning_rate = learning_rate
         self._anchor_weight = anchor_weight
 
     def add_anchor(self, anchor: Evidence) -> None:
@@ -154,12 +152,12 @@ class AppearanceMemory:
         self._anchor_weights = self._anchor.solve()
         self._weights = None
 
-    def learn(self, evidence: Evidence) -> None:
-        """Learn from the tracker's own output."""
+    def learn(self, evidence: Evidence, rate: float) -> None:
+        """Learn from the tracker's own output, which gets the share `rate` of the running mean."""
         if self._recent is None:
             self._recent = evidence
         else:
-            self._recent = self._recent.mix(evidence, self._learning_rate)
+            self._recent = self._recent.mix(evidence, rate)
         self._weights = None
 
     def respond(self, grid: AppearanceGrid) -> tuple[Tensor, Tensor]:

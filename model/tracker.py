@@ -41,8 +41,8 @@ class TrackerSettings:
     moved_share: float = 0.25  # of the moved previous mask in that of a frame on which it is not asked
     confidence: float = 1.0  # power of |2p - 1| in how much a cell with object share p teaches
     doubt: float = 1.0  # how much a cell left out that looks like the object is kept from teaching
-    learn_every: int = 2  # frames: objects take turns in this as well
-    learning_rate: float = 0.19  # of a new frame in the appearance memory
+    learn_every: int = 2  # frames, for an object that it was sure of; the others learn on each
+    learning_rate: float = 0.1  # weight in the appearance memory of what is new in one frame
     anchor_weight: float = 0.5  # of what the user showed in the appearance memory
     lost_after_s: float = 1.0  # unseen for longer, an occluded object is lost
     sure_quality: float = 0.6  # from here on an uncertain track is tracked again
@@ -66,6 +66,7 @@ class _Track:
     state: TrackState
     seen_s: float  # media time when it was last seen
     frames_seen: int = 0
+    learned_at: int = 0  # the number of frames seen when it learned last
     predicted_iou: float = 0.0  # by the decoder, when it was last asked
     agreement: float = 0.0  # of decoder and map, likewise
 
@@ -171,7 +172,7 @@ class Tracker:
         anchor = gather_evidence(view.grid, share)
         track = self._tracks.get(prompt.object_id)
         if track is None:
-            memory = AppearanceMemory(anchor, self._settings.learning_rate, self._settings.anchor_weight)
+            memory = AppearanceMemory(anchor, self._settings.anchor_weight)
         else:
             memory = track.memory
             memory.add_anchor(anchor)
@@ -233,7 +234,8 @@ class Tracker:
             return
         track.seen_s = time_s
         track.frames_seen += 1
-        if (track.frames_seen + track.object_id) % self._settings.learn_every:
+        is_turn = (track.frames_seen + track.object_id) % self._settings.learn_every == 0
+        if not is_turn and found.agreement >= self._settings.sure_agreement:
             return
         share = cell_means(found.soft, grid.grid_hw).to(as_shown.device)
         known = cell_means(track.background, grid.grid_hw).to(as_shown.device)
@@ -242,7 +244,9 @@ class Tracker:
         looks_like_it = torch.sigmoid(DOUBT_GAIN * (as_shown * (1 - known) - known))
         doubt = self._settings.doubt * (1 - share) * looks_like_it
         trust = (2 * share - 1).abs() ** self._settings.confidence * (1 - doubt)
-        track.memory.learn(gather_evidence(grid, share, trust))
+        kept = (1 - self._settings.learning_rate) ** (track.frames_seen - track.learned_at)
+        track.memory.learn(gather_evidence(grid, share, trust), 1 - kept)
+        track.learned_at = track.frames_seen
 
     def _next_state(self, track: _Track, found: Found, time_s: float) -> TrackState:
         """The state with hysteresis, so that it does not flicker about a threshold."""
@@ -265,14 +269,25 @@ def _check_prompts(prompts: Sequence[Prompt], original_hw: tuple[int, int]) -> N
 
 def _kept_apart(outlooks: Sequence[Outlook], found: Sequence[Found]) -> tuple[list[Outlook], list[Found]]:
     """Each object less what others have a better claim to; the others are known background to it."""
+    areas = [int(np.count_nonzero(one.soft > 0.5)) for one in found]
     kept_outlooks, kept = [], []
     for i, (outlook, own) in enumerate(zip(outlooks, found, strict=True)):
-        rivals = [other.soft for j, other in enumerate(found) if j != i]
-        rival = np.maximum.reduce([np.zeros_like(own.soft), *rivals])
-        soft = np.where(own.soft >= rival, own.soft, np.minimum(own.soft, 1 - rival))
+        soft, rival = own.soft, np.zeros_like(own.soft)
+        for j, other in enumerate(found):
+            if i != j:
+                is_lost = _claims_more(other.soft, own.soft, areas[j] < areas[i])
+                soft = np.where(is_lost, np.minimum(soft, 1 - other.soft), soft)
+                rival = np.maximum(rival, other.soft)
         kept.append(replace(own, soft=soft))
         kept_outlooks.append(replace(outlook, background=np.maximum(outlook.background, rival)))
     return kept_outlooks, kept
+
+
+def _claims_more(other: SoftMask, own: SoftMask, other_is_smaller: bool) -> BoolMask:
+    """Where another object has the better claim: what both take for theirs is the smaller one's, in front."""
+    both = (other > 0.5) & (own > 0.5)
+    claims: BoolMask = np.where(both, other_is_smaller, other > own)
+    return claims
 
 
 def _object_mask(track: _Track, found: Found, view: View, exact: BoolMask | None = None) -> ObjectMask:

@@ -34,7 +34,7 @@ def _square(top: int, left: int) -> Tensor:
 def _memory(**settings: float) -> AppearanceMemory:
     soft = _square(2, 3)
     evidence = gather_evidence(_grid(soft, seed=0), soft)
-    return AppearanceMemory(evidence, **{"learning_rate": 0.1, "anchor_weight": 0.5, **settings})
+    return AppearanceMemory(evidence, **{"anchor_weight": 0.5, **settings})
 
 
 def test_what_was_shown_is_found_elsewhere() -> None:
@@ -48,7 +48,7 @@ def test_new_looks_are_learned_and_the_anchor_never_fades() -> None:
     memory, place = _memory(), _square(5, 5)
     before = _response(memory, _grid(place, seed=3, looks=1))[place > 0].mean()
     for seed in range(200):
-        memory.learn(gather_evidence(_grid(place, seed=10 + seed, looks=1), place))
+        memory.learn(gather_evidence(_grid(place, seed=10 + seed, looks=1), place), 0.1)
     assert _response(memory, _grid(place, seed=3, looks=1))[place > 0].mean() > before + 0.5
     assert _response(memory, _grid(place, seed=4, looks=0))[place > 0].mean() > 0.2
 
@@ -57,18 +57,18 @@ def test_distrusted_cells_teach_nothing() -> None:
     place, wrong = _square(5, 5), _square(0, 0)
     trust = 1 - wrong
     grid = _grid(torch.maximum(place, wrong), seed=5)  # the corner looks like the object, but is left out
-    trusted = AppearanceMemory(gather_evidence(grid, place), 0.1, 0.5)
-    doubted = AppearanceMemory(gather_evidence(grid, place, trust), 0.1, 0.5)
+    trusted = AppearanceMemory(gather_evidence(grid, place), 0.5)
+    doubted = AppearanceMemory(gather_evidence(grid, place, trust), 0.5)
     assert _response(doubted, grid)[wrong > 0].mean() > _response(trusted, grid)[wrong > 0].mean()
 
 
 def test_memory_does_not_grow() -> None:
     memory, place = _memory(), _square(5, 5)
     evidence = gather_evidence(_grid(place, seed=6), place)
-    memory.learn(evidence)
+    memory.learn(evidence, 0.1)
     size = sum(t.numel() for t in _tensors(memory))
     for _ in range(50):
-        memory.learn(evidence)
+        memory.learn(evidence, 0.1)
         memory.add_anchor(evidence)
     assert sum(t.numel() for t in _tensors(memory)) == size
 
