@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from types import FrameType
-from typing import Protocol
 
 from maskstream.model.errors import MaskstreamError
 from rich.console import Console
@@ -22,6 +21,7 @@ from .display import LiveView, download_view, summary_view
 from .logs import log_event, note
 from .logs_run import log_end, log_start
 from .runner import Run, prepare
+from .stopping import Stoppable
 
 log = logging.getLogger("maskstream")
 
@@ -30,16 +30,6 @@ _LOOK_S = 0.05  # how often it is looked whether a signal came
 _DRAIN_S = 1.2  # after one: how long what is in flight may take to be written
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP")  # the last is a terminal that was closed; Windows has none
 _SIGNALS = tuple(getattr(signal, name) for name in _NAMES if hasattr(signal, name))
-
-
-class Stoppable(Protocol):
-    """What a signal ends: a Pipeline, or several."""
-
-    def stop(self) -> None:
-        """End early, and write what is in flight."""
-
-    def abort(self) -> None:
-        """End now."""
 
 
 class Interrupts:

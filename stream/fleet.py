@@ -18,6 +18,7 @@ from .health import Roster
 from .logs_run import log_end, log_start
 from .lookout import make_metrics
 from .runner import Inputs, OnResult, Run, prepare
+from .stopping import stop_and_wait
 from .summary import RunSummary
 from .types import Frame, FrameResult
 
@@ -221,13 +222,8 @@ class Fleet:
 
     def close(self) -> None:
         """Stop and wait; a Ctrl-C meanwhile aborts. May be called twice."""
-        self.stop()
         try:
-            self.wait()
-        except KeyboardInterrupt:
-            self.abort()
-            self.wait()
-            raise
+            stop_and_wait(self)
         finally:
             if self._metrics is not None:
                 self._metrics.close()

@@ -15,6 +15,7 @@ from maskstream.model.errors import StreamBrokenError
 from .queues import Overflow, StageQueue
 from .source_status import SourceStatus
 from .stage import Stage
+from .stopping import stop_and_wait
 from .telemetry import Clock, StageReport, StageStats, StepTimes
 from .types import Frame, FrameResult
 
@@ -284,13 +285,8 @@ class Pipeline:
 
     def close(self) -> None:
         """Stop and wait; a Ctrl-C meanwhile aborts. May be called twice. Errors of stages stay in `error`."""
-        self.stop()
         try:
-            self.wait()
-        except KeyboardInterrupt:
-            self.abort()
-            self.wait()
-            raise
+            stop_and_wait(self)
         finally:
             for _, close in self._companions:
                 close()

@@ -11,9 +11,20 @@ import pytest
 import torch
 from maskstream.model.checkpoint import StateDict, read_state_dict
 from maskstream.model.errors import WeightsError
+from maskstream.model.mobile_sam import MobileSam
 from maskstream.model.weights import resolve
 
 ReferenceBuilder = Callable[[StateDict | None], Any]
+
+
+@pytest.fixture(scope="module")
+def untrained() -> MobileSam:
+    """A model with logits as large as trained ones."""
+    torch.manual_seed(0)
+    model = MobileSam().eval().requires_grad_(False)
+    for head in model.mask_decoder.output_hypernetworks_mlps:
+        head.layers[2].weight.mul_(50)
+    return model
 
 
 @pytest.fixture(scope="session")

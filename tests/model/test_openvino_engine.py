@@ -35,13 +35,8 @@ PICTURE = Path(__file__).parents[3] / "shared/data/stills/dog.jpg"
 
 
 @pytest.fixture(scope="module")
-def model() -> MobileSam:
-    """Untrained, with logits as large as trained ones."""
-    torch.manual_seed(0)
-    model = MobileSam().eval().requires_grad_(False)
-    for head in model.mask_decoder.output_hypernetworks_mlps:
-        head.layers[2].weight.mul_(50)
-    return model
+def model(untrained: MobileSam) -> MobileSam:
+    return untrained
 
 
 @pytest.fixture(scope="module")
