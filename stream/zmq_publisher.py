@@ -23,6 +23,10 @@ Keep = Literal["all", "latest"]
 
 _POLL_MS = 50
 _LOOK_S = 0.1  # how often a change of state, or a due sign of life, is looked for
+# Where only the latest is kept, ZeroMQ drops a message that is sent in the very moment in which it reads the
+# one before, for another follows soon (libzmq, dbuffer.hpp). None follows the end.
+_LATEST_ENDS = 4
+_BETWEEN_ENDS_S = 0.01
 _LIVE_BUFFER = 256 * 1024  # bytes in the system's own buffer: what waits there can no longer be passed over
 
 
@@ -136,12 +140,18 @@ class Publisher:
         state = SourceState.FAILED if has_failed else SourceState.ENDED
         with self._lock:
             reason = source.last_error if source is not None and has_failed else None
-            self._send(wire.encode_end(state, reason, self._next_head()))
+            self._send_end(wire.encode_end(state, reason, self._next_head()))
             self._socket.close(round(linger_s * 1000))
         if self._doorman is not None:
             self._doorman.stop()
         self._context.term()
         self._endpoint.tidy()
+
+    def _send_end(self, message: bytes) -> None:
+        self._send(message)
+        for _ in range(_LATEST_ENDS - 1 if self.settings.keep == "latest" else 0):
+            time.sleep(_BETWEEN_ENDS_S)
+            self._send(message)
 
 
 # A frame tells that it runs, and the last message that it has ended.
