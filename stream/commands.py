@@ -7,12 +7,15 @@ gives them to the segmenter.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 from maskstream.model.errors import PromptError
 from maskstream.model.types import Prompt
 from numpy.typing import NDArray
+
+from .scaling import scaled_prompt, scaled_xy
 
 NOW = (None, None)  # `when` of a command that is meant for the next frame
 
@@ -26,6 +29,15 @@ class Command:
 
     time_s: float | None = None  # media time after the stream's first frame
     pts: int | None = None  # in ticks of the stream's time base
+    picture_hw: tuple[int, int] | None = None  # that its px are of; None: the one of the frame that it is for
+
+    def fitted(self, frame_hw: tuple[int, int]) -> Self:
+        """For a frame of this size: a stream may have changed its own since the command was given.
+
+        Raises:
+            PromptError: it reaches outside the picture that it was given for, or nothing is left of it.
+        """
+        return self
 
     @property
     def what(self) -> str:
@@ -49,6 +61,12 @@ class Show(Command):
     def what(self) -> str:
         """In a few words."""
         return f"prompt of object {self.prompt.object_id}"
+
+    def fitted(self, frame_hw: tuple[int, int]) -> Self:
+        """With its points, box and mask where they are in a picture of this size."""
+        given_hw = self.picture_hw or frame_hw
+        prompt = scaled_prompt(self.prompt, given_hw, frame_hw)
+        return self if prompt is self.prompt else replace(self, prompt=prompt, picture_hw=frame_hw)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,6 +121,13 @@ class Detections(Command):
     def what(self) -> str:
         """In a few words."""
         return f"detections, {len(self.boxes_xyxy)} boxes"
+
+    def fitted(self, frame_hw: tuple[int, int]) -> Self:
+        """With its boxes where they are in a picture of this size."""
+        if self.picture_hw in (None, frame_hw):
+            return self
+        boxes = scaled_xy(self.boxes_xyxy, self.picture_hw, frame_hw)
+        return replace(self, boxes_xyxy=boxes, picture_hw=frame_hw)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -130,14 +130,15 @@ def _command(verb: str, fields: Fields, picture_hw: tuple[int, int]) -> Command 
         raise WireError(f"{verb}: time_s must be seconds, got {time_s}")
     match verb:
         case "add" | "correct" | "show":
-            return Show(_prompt(fields, picture_hw), _KNOWN[verb], time_s=time_s, pts=pts)
+            prompt = _prompt(fields, picture_hw)
+            return Show(prompt, _KNOWN[verb], time_s=time_s, pts=pts, picture_hw=picture_hw)
         case "remove":
             return Remove(_object_id(fields, "object"), time_s=time_s, pts=pts)
         case "rename":
             old, new = (_object_id(fields, key) for key in ("object", "new_object"))
             return Rename(old, new, time_s=time_s, pts=pts)
         case "detections":
-            return _detections(fields, time_s, pts)
+            return replace(_detections(fields), time_s=time_s, pts=pts, picture_hw=picture_hw)
     return None
 
 
@@ -191,15 +192,13 @@ def _mask(fields: Fields, picture_hw: tuple[int, int]) -> BoolMask | None:
         raise WireError(f"mask: {error}") from error
 
 
-def _detections(fields: Fields, time_s: float | None, pts: int | None) -> Detections:
+def _detections(fields: Fields) -> Detections:
     least_iou = fields.number("least_iou")
     return Detections(
         _numbers(fields, "boxes", 4, MAX_BOXES),
         least_iou=0.5 if least_iou is None else least_iou,
         refresh=bool(fields.optional("refresh", bool)),
         replace=bool(fields.optional("replace", bool)),
-        time_s=time_s,
-        pts=pts,
     )
 
 
@@ -230,6 +229,11 @@ class Answer:
     request_id: str
     error: str | None  # None: all went well
     values: dict[str, Any]  # what it told
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether a command is yet to take effect; the same request once more tells what became of it."""
+        return self.values.get("pending") is True
 
     @property
     def effect(self) -> Applied | None:

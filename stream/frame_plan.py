@@ -57,6 +57,7 @@ class FramePlan:
         Raises:
             PromptError: it cannot be done; nothing has changed.
         """
+        command = command.fitted(self.picture_hw)
         match command:
             case Show():
                 return self._show(command)

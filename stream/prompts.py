@@ -97,7 +97,7 @@ def schedule_prompts(
 
     Args:
         parts: what was written.
-        picture_hw: the picture's height and width, px.
+        picture_hw: the picture's height and width, px; should it change, prompts go with it.
         others: commands that belong to the schedule too.
 
     Raises:
@@ -111,7 +111,7 @@ def schedule_prompts(
     plan.sort(key=lambda entry: entry[1].time_s or 0.0)
     schedule: list[Command] = []
     for spec, command in plan:
-        schedule.append(command)
+        schedule.append(replace(command, picture_hw=command.picture_hw or picture_hw))
         with _blamed_on(spec):
             check_schedule(schedule)
     return tuple(schedule)
@@ -127,7 +127,8 @@ def show_command(specs: Sequence[str], picture_hw: tuple[int, int]) -> Show:
     groups = list(_groups(parts))
     if len(groups) != 1 or parts[0].kind in _VERBS:
         raise PromptError(f"{' '.join(map(repr, specs))}: show one object at one time, by box, point or mask")
-    return Show(_fitted(parts, picture_hw, is_new=False), time_s=parts[0].time_s)
+    prompt = _fitted(parts, picture_hw, is_new=False)
+    return Show(prompt, time_s=parts[0].time_s, picture_hw=picture_hw)
 
 
 def _groups(parts: Sequence[PromptPart]) -> Iterable[list[PromptPart]]:

@@ -13,7 +13,8 @@ from maskstream.model.types import ObjectMask, Prompt
 
 from .agenda import Agenda, Order
 from .commands import Applied, Remove, Show
-from .frame_plan import FramePlan
+from .frame_plan import Box, FramePlan
+from .scaling import scaled_xy
 from .telemetry import StepTimes
 from .types import Frame, FrameResult
 
@@ -72,9 +73,8 @@ class Segmenter:
         self, orders: Sequence[Order], frame: Frame
     ) -> tuple[FramePlan, list[tuple[Order, tuple[int, ...]]]]:
         """What the orders come to; and those that are carried out, with the ids that they name."""
-        plan = FramePlan(
-            frame.hw, {found.object_id: found.box_xyxy for found in self._objects}, self._highest_id
-        )
+        boxes = {found.object_id: _box_on(frame, found) for found in self._objects}
+        plan = FramePlan(frame.hw, boxes, self._highest_id)
         done = []
         for order in orders:
             try:
@@ -101,6 +101,12 @@ class Segmenter:
         encode_ms, track_ms = (encoded_ns - started_ns) / 1e6, (done_ns - encoded_ns) / 1e6
         self.steps.add(encode=encode_ms, track=track_ms)
         return FrameResult(frame, self._objects, 0, encode_ms, track_ms, done_ns)
+
+
+def _box_on(frame: Frame, found: ObjectMask) -> Box:
+    """Where an object was on the frame before, should the picture's size have changed since."""
+    before_hw = found.mask.shape[0], found.mask.shape[1]
+    return found.box_xyxy if before_hw == frame.hw else scaled_xy(found.box_xyxy, before_hw, frame.hw)
 
 
 def _is_drawn(prompt: Prompt, frame: Frame) -> bool:

@@ -108,6 +108,7 @@ class Session:
         self._results = _HandOver()
         self._run = prepare(config, extra_sinks=[self._results], extra_commands=commands, steered=True)
         self._open = ExitStack()
+        self._seen_hw = self.info.height_px, self.info.width_px  # of the newest result that was given out
 
     @property
     def info(self) -> StreamInfo:
@@ -127,7 +128,9 @@ class Session:
 
     def __iter__(self) -> Iterator[FrameResult]:
         """Results until the stream's end; raises what ended it, if it did not end of itself."""
-        yield from self._results.queue
+        for result in self._results.queue:
+            self._seen_hw = result.frame.hw
+            yield result
         self._run.pipeline.join()
 
     def show(self, prompt: str | Prompt) -> Future[Applied]:
@@ -137,8 +140,8 @@ class Session:
             PromptError: it is malformed, or points beside the picture.
         """
         if isinstance(prompt, Prompt):
-            return self.submit(Show(prompt))
-        return self.submit(show_command([prompt], (self.info.height_px, self.info.width_px)))
+            return self.submit(Show(prompt, picture_hw=self._seen_hw))
+        return self.submit(show_command([prompt], self._seen_hw))
 
     def remove(self, object_id: int) -> Future[Applied]:
         """Stop following an object."""

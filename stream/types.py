@@ -65,6 +65,14 @@ class FrameResult:
     track_ms: float  # everything after it: flow, prompts, mask decoder, masks
     done_ns: int  # monotonic clock
 
+    def __post_init__(self) -> None:
+        for found in self.objects:
+            if found.mask.shape != self.frame.image.shape[:2]:
+                raise ValueError(
+                    f"mask of object {found.object_id} must be {self.frame.hw} as its frame is, "
+                    f"got {found.mask.shape}"
+                )
+
     @property
     def latency_ms(self) -> float:
         """Capture to result, in ms."""

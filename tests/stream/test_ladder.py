@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from maskstream.model.coast import Coaster
+from maskstream.model.coast import Coaster, resized
 from maskstream.model.types import MaskOrigin, ObjectMask, TrackState, box_of_mask
 from maskstream.stream.evaluate_realtime import SimulatedWorker, VirtualClock
 from maskstream.stream.ladder import Ladder, Slot
@@ -49,7 +49,7 @@ class Segmenter:
             raise self.error
         self.encoded.append(frame.index)
         self.due.discard(frame.index)
-        return FrameResult(frame, (column(frame.index),), 0, 20.0, 10.0, 0)
+        return FrameResult(frame, (resized(column(frame.index), frame.hw),), 0, 20.0, 10.0, 0)
 
     def close(self):
         self.closed += 1
