@@ -113,7 +113,8 @@ def _show(verb: str, answer: Answer) -> None:
         objects = ", ".join(map(str, effect.object_ids)) or "none"
         out.print(f"from frame {effect.index} on (pts {effect.pts}), objects: {objects}")
     elif values.get("pending"):
-        out.print("taken in")
+        later = ": it takes effect on the first frame after `maskstream ctl resume`"
+        out.print("taken in" + (later if values.get("paused") else ""))
     elif verb == "list":
         out.print(_stream_line(values))
         out.print(_objects_table(values["objects"]))

@@ -34,7 +34,8 @@ class Controller:
     """Requests to one run, one after the other. Each waits for its answer; a refusal is a ControlError.
 
     Commands take effect on the next frame that is looked at, or the first at or after `pts` or `time_s`, and
-    give the first frame in effect; with `wait=False` they give None as soon as they are taken in.
+    give the first frame in effect; with `wait=False` they give None as soon as they are taken in, and so they
+    do while the run is paused: after resume(), outcomes() tells what became of these.
 
     Args:
         endpoint: where the run is steered: `tcp://HOST:PORT` or `ipc://PATH`.
@@ -51,6 +52,7 @@ class Controller:
     ) -> None:
         self.endpoint, self.timeout_s = endpoint, timeout_s
         self._name, self._count = secrets.token_hex(8), 0
+        self._left_open: dict[str, bytes] = {}  # requests by id: commands that found the run paused
         self._context = zmq.Context()
         self._dealer: zmq.Socket[bytes] = self._context.socket(zmq.DEALER)
         try:
@@ -118,12 +120,26 @@ class Controller:
         return self.request("detections", fields | when).effect
 
     def pause(self) -> None:
-        """Look at no more frames."""
+        """Look at no more frames: commands wait for resume()."""
         self.request("pause")
 
     def resume(self) -> None:
         """Look at frames again."""
         self.request("resume")
+
+    def outcomes(self) -> list[Answer]:
+        """What became of this controller's commands that found the run paused, in order: `effect` or `error`.
+
+        Raises:
+            ControlError: the run is paused still, or does not answer; then they can be asked for again.
+        """
+        answers = []
+        for request_id, data in self._left_open.items():
+            answers.append(self._exchange(data, request_id))
+            if answers[-1].is_pending:
+                raise ControlError("the run is paused, so nothing has taken effect: resume() comes first")
+        self._left_open.clear()
+        return answers
 
     def shut_down(self) -> None:
         """End the run; what is in flight is still written."""
@@ -170,9 +186,13 @@ class Controller:
         """
         self._count += 1
         request_id = request_id or f"{self._name}-{self._count}"
-        answer = self._exchange(encode_request(request_id, verb, fields or {}), request_id)
+        fields = fields or {}
+        data = encode_request(request_id, verb, fields)
+        answer = self._exchange(data, request_id)
         if answer.error is not None:
             raise ControlError(answer.error)
+        if answer.is_pending and fields.get("wait") is not False:
+            self._left_open[request_id] = data
         return answer
 
     def _exchange(self, data: bytes, request_id: str) -> Answer:

@@ -42,6 +42,11 @@ class Controls(Protocol):
         """Have something done to the objects."""
         ...
 
+    @property
+    def is_paused(self) -> bool:
+        """Whether no frames are looked at, so that commands wait."""
+        ...
+
     def pause(self) -> None:
         """Look at no more frames."""
         ...
@@ -81,6 +86,9 @@ class ControlDesk:
     A request's id stands for it: once it was taken in, the same id with the same content is answered as
     before, and with other content refused. The last 1024 requests that change something are remembered.
 
+    While the run is paused nobody is kept waiting: commands that wait for it are answered with `pending`, and
+    whoever repeats them after it goes on hears what became of them.
+
     Args:
         controls: of the run.
         call_soon: runs a function in the desk's thread; may be called from any.
@@ -91,7 +99,7 @@ class ControlDesk:
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
 
     def handle(self, data: bytes, sender: str, reply: Reply) -> None:
-        """Take one request; `reply` is called once, now or when the request has taken effect."""
+        """Take one request; `reply` is called once, now, when it has taken effect, or when the run pauses."""
         try:
             request = decode_request(data, self._controls.picture_hw)
         except RequestError as error:
@@ -122,10 +130,10 @@ class ControlDesk:
         _audit(logging.INFO, sender, request_id, "repeated")
         if entry.answer is not None:
             reply(entry.answer)
-        elif entry.wait:
-            entry.reply = reply
         else:
-            reply(_pending(request_id))
+            entry.reply = reply
+            if self._keeps_waiting(entry):
+                self._leave_open(entry)
 
     def _remember(self, entry: _Entry) -> None:
         self._entries[entry.request_id] = entry
@@ -141,18 +149,35 @@ class ControlDesk:
         elif request.verb == "resume":
             self._controls.resume()
         self._finish(entry, request.verb, encode_answer(request.request_id, {}))
-        if request.verb == "shutdown":
+        if request.verb == "pause":
+            self._leave_all_open()
+        elif request.verb == "shutdown":
             self._controls.shut_down()
 
     def _submit(self, entry: _Entry, command: Command) -> None:
-        if not entry.wait and entry.reply is not None:
-            entry.reply(_pending(entry.request_id))
-            entry.reply = None
+        answer = self._controls.submit(command)
+        if not entry.wait or (self._controls.is_paused and not answer.done()):
+            self._leave_open(entry)
 
         def done(answer: Future[Applied]) -> None:
             self._call_soon(lambda: self._settle(entry, command.what, answer))
 
-        self._controls.submit(command).add_done_callback(done)
+        answer.add_done_callback(done)
+
+    def _keeps_waiting(self, entry: _Entry) -> bool:
+        """Whether the answer would come too late for whoever asked."""
+        return not entry.wait or self._controls.is_paused
+
+    def _leave_open(self, entry: _Entry) -> None:
+        """Answer that it is taken in; what comes of it is remembered for when it is asked again."""
+        reply, entry.reply = entry.reply, None
+        if reply is not None:
+            paused = {"paused": True} if self._controls.is_paused else {}
+            reply(encode_answer(entry.request_id, {"pending": True, **paused}))
+
+    def _leave_all_open(self) -> None:
+        for entry in self._entries.values():
+            self._leave_open(entry)
 
     def _settle(self, entry: _Entry, what: str, done: Future[Applied]) -> None:
         """The command has taken effect, or never will."""
@@ -175,10 +200,6 @@ class ControlDesk:
 def _audit(level: int, sender: str, request_id: str, what: str) -> None:
     sentence = f"control by {sender}, {request_id}: {what}"
     log_event(audit, level, "control", sentence, sender=sender, request=request_id, what=what)
-
-
-def _pending(request_id: str) -> bytes:
-    return encode_answer(request_id, {"pending": True})
 
 
 def _digest(data: bytes) -> bytes:

@@ -90,6 +90,11 @@ class RunControls:
         self._agenda.submit(command).add_done_callback(carried_out)
         return answer
 
+    @property
+    def is_paused(self) -> bool:
+        """Whether no frames are looked at."""
+        return self._pipeline.is_paused
+
     def pause(self) -> None:
         """Look at no more frames."""
         self._pipeline.pause()

@@ -19,6 +19,7 @@ class Answering:
     """Controls that take every command at once, as if on frame 7."""
 
     picture_hw = (48, 64)
+    is_paused = False
 
     def __init__(self):
         self.commands, self.calls, self._agenda = [], [], Agenda()

@@ -20,6 +20,7 @@ class Recorder:
     """Controls that note what is asked of them."""
 
     picture_hw = (48, 64)
+    is_paused = False
 
     def __init__(self):
         self.agenda, self.calls = Agenda(), []
@@ -29,9 +30,11 @@ class Recorder:
         return self.agenda.submit(command)
 
     def pause(self):
+        self.is_paused = True
         self.calls.append("pause")
 
     def resume(self):
+        self.is_paused = False
         self.calls.append("resume")
 
     def shut_down(self):
@@ -91,6 +94,29 @@ def test_or_as_soon_as_it_is_taken_in(talk, frame):
     talk.frame_comes(frame)
     assert len(talk.answers) == 1
     assert talk.ask("a", "remove", object=3, wait=False).effect.index == 5  # asked again, it knows more
+
+
+def test_while_the_run_is_paused_nobody_is_kept_waiting(talk, frame):
+    assert talk.ask("before", "remove", object=3) is None
+    talk.ask("p", "pause")
+    talk.ask("a", "remove", object=3)
+    talk.ask("a", "remove", object=3)  # a repeat is answered too
+    left_open = [answer for answer in talk.answers if answer.is_pending]
+    assert [answer.request_id for answer in left_open] == ["before", "a", "a"]
+    assert left_open[0].values == {"pending": True, "paused": True}
+    talk.ask("r", "resume")
+    count = len(talk.answers)
+    assert talk.ask("a", "remove", object=3).request_id == "r"  # and waits once it goes on
+    talk.frame_comes(frame)
+    assert [(answer.request_id, answer.effect.index) for answer in talk.answers[count:]] == [("a", 5)]
+    assert talk.ask("before", "remove", object=3).effect.index == 5
+    assert talk.controls.calls.count("removal of object 3") == 2
+
+
+def test_what_is_refused_at_once_is_not_left_open(talk):
+    talk.ask("p", "pause")
+    talk.controls.agenda.close()
+    assert talk.ask("a", "remove", object=3).error == "the stream has ended"
 
 
 def test_a_refusal_says_why(talk, frame):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import msgpack
 import numpy as np
@@ -102,6 +103,63 @@ def test_stopping_and_going_on(steered):
     assert "object 9 is not tracked" in str(waiting[0])
     assert not controller.situation()["paused"]
     assert controller.metrics()["source"]["state"] == "running"
+
+
+def test_a_paused_run_answers_at_once(steered):
+    """On a source that breaks: what is asked of a paused run is answered, and done when it goes on."""
+    run, controller = steered(source=f"chaos:{ENDLESS}?seed=1&every=10&longest_stall_s=0.02")
+    controller.add(1, box=(1, 1, 9, 9))
+    controller.pause()
+    began_s = time.monotonic()
+    assert controller.add(2, box=(10, 10, 20, 30)) is None
+    assert controller.remove(9) is None
+    assert controller.rename(1, 5) is None
+    with pytest.raises(ControlError, match="the run is paused, so nothing has taken effect"):
+        controller.outcomes()
+    assert controller.situation()["paused"]
+    assert "captured" in controller.metrics()["pipeline"]
+    controller.resume()
+    added, removed, renamed = controller.outcomes()
+    assert time.monotonic() - began_s < SOON_S / 2  # nobody waited for a time-out
+    assert (added.effect.object_ids, renamed.effect.object_ids) == ((2,), (5,))
+    assert "object 9 is not tracked" in removed.error
+    assert controller.outcomes() == []
+    assert [found["id"] for found in controller.situation()["objects"]] == [2, 5]
+    controller.pause()
+    controller.shut_down()
+    assert run.pipeline.wait(SOON_S)
+
+
+def test_prompts_go_with_a_picture_that_changes_its_size(segment_boxes, tmp_path):
+    """Given on 64x48 px by schedule and by request, due when the camera sends 32x24 px."""
+    script = tmp_path / "shrinks.yaml"
+    script.write_text(
+        "source: synthetic:objects=1,frames=60,width=64,height=48,fps=100\n"
+        "pace: fast\nfaults:\n  - {at: 20, do: resize, scale: 0.5}\n"
+    )
+    results = []
+    prompts = ("1:box=25%,25%,75%,75%@0.3", "2:box=40,8,64,48@0.3", "3:box=8,8,16,16@0.1")
+    config = Config(source=f"chaos:{script}", prompts=prompts, control=f"ipc://{tmp_path}/control")
+    run = prepare(config, on_result=results.append)
+    run.pipeline.pause()
+    with run.pipeline, Controller(config.control, timeout_s=SOON_S) as controller:
+        mask = np.zeros((48, 64), bool)
+        mask[10:20, 30:50] = True
+        controller.add(4, mask=mask, time_s=0.4)
+        controller.detections([(30, 10, 50, 20), (0, 0, 70, 4)], time_s=0.5)
+        with pytest.raises(ControlError, match="mask: size must be that of the picture, .48, 64., got"):
+            controller.add(9, mask=mask[::2, ::2])
+        controller.resume()
+        assert [answer.effect.object_ids for answer in controller.outcomes()] == [(4,), (4, 5)]
+        run.pipeline.wait(SOON_S)
+    assert [results[10].frame.hw, results[-1].frame.hw] == [(48, 64), (24, 32)]
+    assert {found.object_id: found.box_xyxy.tolist() for found in results[-1].objects} == {
+        1: [8, 6, 24, 18],
+        2: [20, 4, 32, 24],
+        3: [4, 4, 8, 8],
+        4: [15, 5, 25, 10],
+        5: [0, 0, 32, 2],
+    }
 
 
 def test_the_run_can_be_ended(steered):
