@@ -17,7 +17,7 @@ from .errors import EngineError
 from .half_model import HalfModel
 from .mask_decoder import SINGLE_MASK
 from .mobile_sam import MobileSam
-from .prompt_encoder import PADDING
+from .prompt_encoder import PADDING, PromptBatch
 from .tiny_vit import EMBEDDING_DIM, PATCH_PX
 
 Notify = Callable[[str], None]  # takes one plain sentence for the user
@@ -111,31 +111,19 @@ class CudaEngine:
         return _joined(parts)
 
     @torch.inference_mode()
-    def decode(
-        self,
-        features: Tensor,
-        points_xy: Tensor,
-        labels: Tensor,
-        mask_logits: Tensor | None = None,
-        has_mask: Tensor | None = None,
-        outputs: slice = SINGLE_MASK,
-    ) -> Pair:
+    def decode(self, features: Tensor, prompts: PromptBatch, outputs: slice = SINGLE_MASK) -> Pair:
         """See `Engine.decode`."""
         grid_hw = (features.shape[2], features.shape[3])
-        mask_logits, has_mask = _with_masks(len(labels), grid_hw, mask_logits, has_mask, labels.device)
-        points_xy, labels = _filled_tokens(points_xy, labels)
+        points_xy, labels, *masks = prompts.with_masks(grid_hw)
+        given = (*_filled_tokens(points_xy, labels), *masks)
         if len(features) > 1:  # an image for each prompt: rare, and of any number
-            mask = _token_mask(labels)
-            logits, iou = self._model.decode(features, points_xy, labels, mask, mask_logits, has_mask)
-            return logits[:, outputs], iou[:, outputs]
-        parts = []
-        for rows in _slices(len(labels)):
-            given = (points_xy[rows], labels[rows], mask_logits[rows], has_mask[rows])
-            parts.append(self._decode_some(features, given, grid_hw))
-        logits, iou = _joined(parts)
+            logits, iou = self._decode_static(features, *given)
+        else:
+            parts = ([tensor[rows] for tensor in given] for rows in _slices(len(labels)))
+            logits, iou = _joined([self._decode_some(features, part, grid_hw) for part in parts])
         return logits[:, outputs], iou[:, outputs]
 
-    def _decode_some(self, features: Tensor, given: tuple[Tensor, ...], grid_hw: tuple[int, int]) -> Pair:
+    def _decode_some(self, features: Tensor, given: Sequence[Tensor], grid_hw: tuple[int, int]) -> Pair:
         """At most as many prompts as are decoded together."""
         count = len(given[0])
         filled_to = next(prompts for prompts in PROMPTS if prompts >= count)
@@ -159,11 +147,9 @@ class CudaEngine:
             )
         return self._decoders[key]
 
-    def _decode_static(
-        self, features: Tensor, points_xy: Tensor, labels: Tensor, mask_logits: Tensor, has_mask: Tensor
-    ) -> Pair:
-        mask = _token_mask(labels)
-        return self._model.decode(features, points_xy, labels, mask, mask_logits, has_mask)
+    def _decode_static(self, features: Tensor, *given: Tensor) -> Pair:
+        prompts = PromptBatch(*given)
+        return self._model.decode(features, prompts, _token_mask(prompts.labels))
 
     def _example(self, prompts: int, tokens: int, grid_hw: tuple[int, int]) -> tuple[Tensor, ...]:
         height, width = grid_hw
@@ -194,21 +180,6 @@ def _filled_tokens(points_xy: Tensor, labels: Tensor) -> Pair:
 def _filled_rows(tensor: Tensor, rows: int) -> Tensor:
     missing = rows - len(tensor)
     return tensor if not missing else torch.cat([tensor, tensor[:1].expand(missing, *tensor.shape[1:])])
-
-
-def _with_masks(
-    prompts: int,
-    grid_hw: tuple[int, int],
-    mask_logits: Tensor | None,
-    has_mask: Tensor | None,
-    device: torch.device,
-) -> Pair:
-    """Mask logits for each prompt, and whether they count."""
-    if has_mask is None:
-        has_mask = torch.full((prompts,), mask_logits is not None, device=device)
-    if mask_logits is None:
-        mask_logits = torch.zeros(1, 1, 4 * grid_hw[0], 4 * grid_hw[1], device=device)
-    return mask_logits.expand(prompts, -1, -1, -1), has_mask
 
 
 def _slices(count: int) -> Iterator[slice]:

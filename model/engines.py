@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .mask_decoder import SINGLE_MASK
 from .mobile_sam import MobileSam
-from .prompt_encoder import FOREGROUND
+from .prompt_encoder import FOREGROUND, PADDING, PromptBatch
 
 
 class Engine(Protocol):
@@ -42,15 +42,15 @@ class Engine(Protocol):
         """Preprocessed pixels (B, 3, H, W) -> image embedding (B, 256, h, w) and detail (B, 192, gh, gw)."""
 
     def decode(
-        self,
-        features: Tensor,
-        points_xy: Tensor,
-        labels: Tensor,
-        mask_logits: Tensor | None = None,
-        has_mask: Tensor | None = None,
-        outputs: slice = SINGLE_MASK,
+        self, features: Tensor, prompts: PromptBatch, outputs: slice = SINGLE_MASK
     ) -> tuple[Tensor, Tensor]:
-        """Low-res logits (P, C, 4h, 4w) and predicted IoU (P, C); arguments as `MobileSam.decode`."""
+        """Low-res logits (P, C, 4h, 4w) and predicted IoU (P, C) of P prompts.
+
+        Args:
+            features: image embedding (1, 256, h, w) shared by all prompts, or (P, 256, h, w), one each.
+            prompts: of any kinds.
+            outputs: the C of the four mask tokens to decode: SINGLE_MASK, MULTIMASK or ALL_MASKS.
+        """
 
 
 class TorchEngine:
@@ -72,9 +72,8 @@ class TorchEngine:
         """Run both networks once: the first run picks kernels and takes memory."""
         device, middle = self._model.device, [input_hw[1] / 2, input_hw[0] / 2]
         features, _ = self.encode(torch.zeros(1, 3, *input_hw, device=device))
-        self.decode(
-            features, torch.tensor([[middle]], device=device), torch.tensor([[FOREGROUND]], device=device)
-        )
+        point = torch.tensor([[middle]], device=device)
+        self.decode(features, PromptBatch(point, torch.tensor([[FOREGROUND]], device=device)))
 
     @torch.inference_mode()
     def encode(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
@@ -83,13 +82,10 @@ class TorchEngine:
 
     @torch.inference_mode()
     def decode(
-        self,
-        features: Tensor,
-        points_xy: Tensor,
-        labels: Tensor,
-        mask_logits: Tensor | None = None,
-        has_mask: Tensor | None = None,
-        outputs: slice = SINGLE_MASK,
+        self, features: Tensor, prompts: PromptBatch, outputs: slice = SINGLE_MASK
     ) -> tuple[Tensor, Tensor]:
         """See `Engine.decode`."""
-        return self._model.decode(features, points_xy, labels, mask_logits, has_mask, outputs)
+        is_token = prompts.labels != PADDING
+        # Only the CPU is asked whether there is padding: of a GPU that would be to wait for all it has to do.
+        is_plain = is_token.device.type == "cpu" and bool(is_token.all())
+        return self._model.decode(features, prompts, None if is_plain else is_token, outputs)

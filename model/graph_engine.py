@@ -32,7 +32,7 @@ from .graph_store import GraphStore
 from .graphs import Graph, graphs_of
 from .mask_decoder import SINGLE_MASK
 from .mobile_sam import MobileSam
-from .prompt_encoder import PADDING
+from .prompt_encoder import PADDING, PromptBatch
 from .self_check import check_output
 from .tiny_vit import PATCH_PX
 
@@ -101,25 +101,15 @@ class GraphEngine(ABC):
 
     @torch.inference_mode()
     def decode(
-        self,
-        features: Tensor,
-        points_xy: Tensor,
-        labels: Tensor,
-        mask_logits: Tensor | None = None,
-        has_mask: Tensor | None = None,
-        outputs: slice = SINGLE_MASK,
+        self, features: Tensor, prompts: PromptBatch, outputs: slice = SINGLE_MASK
     ) -> tuple[Tensor, Tensor]:
         """See `Engine.decode`."""
         grid_h, grid_w = features.shape[2], features.shape[3]
         network = self._network("decoder", (PATCH_PX * grid_h, PATCH_PX * grid_w))
-        prompts = len(labels)
-        if has_mask is None:
-            has_mask = torch.full((prompts,), mask_logits is not None)
-        if mask_logits is None:
-            mask_logits = torch.zeros(1, 1, 4 * grid_h, 4 * grid_w)
-        features, mask_logits = (x.expand(prompts, -1, -1, -1) for x in (features, mask_logits))
+        points_xy, labels, mask_logits, has_mask = prompts.with_masks((grid_h, grid_w))
+        features = features.expand(len(labels), -1, -1, -1)
         decoded = []
-        for row in range(prompts):
+        for row in range(len(labels)):
             one, is_token = slice(row, row + 1), labels[row] != PADDING
             tokens = points_xy[one, is_token], labels[one, is_token]
             both = network(features[one], *tokens, mask_logits[one], has_mask[one])

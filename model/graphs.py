@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from .few_tokens import with_folded_attention
 from .mask_decoder import ALL_MASKS
 from .mobile_sam import MobileSam
-from .prompt_encoder import BACKGROUND, BOX_BOTTOM_RIGHT, BOX_TOP_LEFT, FOREGROUND
+from .prompt_encoder import BACKGROUND, BOX_BOTTOM_RIGHT, BOX_TOP_LEFT, FOREGROUND, PromptBatch
 from .tiny_vit import EMBEDDING_DIM, PATCH_PX
 
 _SMALL_HW = (64, 64)
@@ -65,13 +65,12 @@ class DecoderGraph(nn.Module):
         self, features: Tensor, points_xy: Tensor, labels: Tensor, mask_logits: Tensor, has_mask: Tensor
     ) -> tuple[Tensor, Tensor]:
         """As `MobileSam.decode` with ALL_MASKS, for P = 1 and no padding among the tokens."""
-        return self.model.decode_tokens(features, points_xy, labels, None, mask_logits, has_mask, ALL_MASKS)
+        prompt = PromptBatch(points_xy, labels, mask_logits, has_mask)
+        return self.model.decode(features, prompt, None, ALL_MASKS)
 
-    def expected(
-        self, features: Tensor, points_xy: Tensor, labels: Tensor, mask_logits: Tensor, has_mask: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """What it has to compute: `MobileSam.decode` itself."""
-        return self.plain[0].decode(features, points_xy, labels, mask_logits, has_mask, ALL_MASKS)
+    def expected(self, features: Tensor, *prompt: Tensor) -> tuple[Tensor, Tensor]:
+        """What it has to compute: the same by the model as it is written."""
+        return self.plain[0].decode(features, PromptBatch(*prompt), None, ALL_MASKS)
 
     def example(self, input_hw: tuple[int, int]) -> tuple[Tensor, ...]:
         """Inputs for one prompt on an image of `input_hw`: four points and mask logits."""

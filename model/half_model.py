@@ -17,6 +17,7 @@ from torch.nn import functional
 from .channel_norm import ChannelNorm
 from .mask_decoder import ALL_MASKS
 from .mobile_sam import MobileSam
+from .prompt_encoder import PromptBatch
 from .tiny_vit import PATCH_PX
 
 
@@ -61,19 +62,13 @@ class HalfModel(nn.Module):
         return features.float(), detail.float()
 
     def decode(
-        self,
-        features: Tensor,
-        points_xy: Tensor,
-        labels: Tensor,
-        token_mask: Tensor | None,
-        mask_logits: Tensor,
-        has_mask: Tensor,
+        self, features: Tensor, prompts: PromptBatch, token_mask: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """As `MobileSam.decode_tokens` with ALL_MASKS."""
-        prompts, grid_hw = self.twin.prompt_encoder, (features.shape[2], features.shape[3])
-        sparse = prompts.sparse(points_xy, labels, PATCH_PX * max(grid_hw)).to(self.dtype)
-        image = (features + prompts.dense(mask_logits, has_mask)).to(self.dtype)
-        image_pe = prompts.grid_positions(grid_hw).to(self.dtype)
+        """As `MobileSam.decode` with ALL_MASKS."""
+        encoder, grid_hw = self.twin.prompt_encoder, (features.shape[2], features.shape[3])
+        sparse = encoder.sparse(prompts, PATCH_PX * max(grid_hw)).to(self.dtype)
+        image = (features + encoder.dense(prompts)).to(self.dtype)
+        image_pe = encoder.grid_positions(grid_hw).to(self.dtype)
         logits, predicted_iou = self.twin.mask_decoder(image, image_pe, sparse, token_mask, ALL_MASKS)
         return logits.float(), predicted_iou.float()
 

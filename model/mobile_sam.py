@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .mask_decoder import SINGLE_MASK, MaskDecoder
-from .prompt_encoder import PADDING, PromptEncoder
+from .mask_decoder import MaskDecoder
+from .prompt_encoder import PromptBatch, PromptEncoder
 from .tiny_vit import PATCH_PX, TinyVitEncoder
 
 EDGE_WEIGHT = 0.5  # of the first stage beside the second in the detail features
@@ -67,44 +67,21 @@ class MobileSam(nn.Module):
         return self.image_encoder.forward_stages(pixels)
 
     def decode(
-        self,
-        features: Tensor,
-        points_xy: Tensor,
-        labels: Tensor,
-        mask_logits: Tensor | None = None,
-        has_mask: Tensor | None = None,
-        outputs: slice = SINGLE_MASK,
+        self, features: Tensor, prompts: PromptBatch, token_mask: Tensor | None, outputs: slice
     ) -> tuple[Tensor, Tensor]:
         """Low-res logits (P, C, 4h, 4w) and predicted IoU (P, C) of P prompts, C mask tokens each.
 
+        There is no branch on data in it, so that it can be exported.
+
         Args:
             features: image embedding (1, 256, h, w) shared by all prompts, or (P, 256, h, w), one each.
-            points_xy: (P, N, 2) px of the model input.
-            labels: (P, N), see prompt_encoder.
-            mask_logits: (P, 1, 4h, 4w) or None.
-            has_mask: (P,) bool, False where a prompt has no mask logits; None means all have.
+            prompts: P prompts of N tokens.
+            token_mask: (P, N) bool, False for padding; None when nothing is padded.
             outputs: which mask tokens to decode: SINGLE_MASK, MULTIMASK or ALL_MASKS.
         """
-        is_token = labels != PADDING
-        # Only the CPU is asked whether there is padding: of a GPU that would be to wait for all it has to do.
-        is_plain = labels.device.type == "cpu" and bool(is_token.all())
-        token_mask = None if is_plain else is_token
-        return self.decode_tokens(features, points_xy, labels, token_mask, mask_logits, has_mask, outputs)
-
-    def decode_tokens(
-        self,
-        features: Tensor,
-        points_xy: Tensor,
-        labels: Tensor,
-        token_mask: Tensor | None,
-        mask_logits: Tensor | None,
-        has_mask: Tensor | None,
-        outputs: slice,
-    ) -> tuple[Tensor, Tensor]:
-        """As `decode`, told which tokens (P, N) bool count, None for all: no branch on data, for export."""
         grid_hw = (features.shape[2], features.shape[3])
-        sparse = self.prompt_encoder.sparse(points_xy, labels, PATCH_PX * max(grid_hw))
-        image = features + self.prompt_encoder.dense(mask_logits, has_mask)
+        sparse = self.prompt_encoder.sparse(prompts, PATCH_PX * max(grid_hw))
+        image = features + self.prompt_encoder.dense(prompts)
         image_pe = self.prompt_encoder.grid_positions(grid_hw)
         decoded: tuple[Tensor, Tensor] = self.mask_decoder(image, image_pe, sparse, token_mask, outputs)
         return decoded

@@ -111,9 +111,7 @@ class Predictor:
         shared = isinstance(embedding, ImageEmbedding) or all(e is embeddings[0] for e in embeddings)
         first = embedding if isinstance(embedding, ImageEmbedding) else embeddings[0]
         features = first.features if shared else torch.cat([e.features for e in embeddings])
-        low_res_logits, predicted_iou = self.engine.decode(
-            features, batch.points_xy, batch.labels, batch.mask_logits, batch.has_mask, outputs
-        )
+        low_res_logits, predicted_iou = self.engine.decode(features, batch, outputs)
         return MaskPrediction(low_res_logits, predicted_iou)
 
 

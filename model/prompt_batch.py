@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -13,20 +12,10 @@ from torch.nn import functional
 
 from .errors import PromptError
 from .geometry import scale_points
-from .prompt_encoder import BOX_BOTTOM_RIGHT, BOX_TOP_LEFT, NOT_A_POINT, PADDING
+from .prompt_encoder import BOX_BOTTOM_RIGHT, BOX_TOP_LEFT, NOT_A_POINT, PADDING, PromptBatch
 from .types import BoolMask, ImageEmbedding, Prompt, box_of_mask
 
 MASK_LOGIT = 8.0  # a drawn mask as logits: as sure as SAM's own inside an object, not surer
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PromptBatch:
-    """P prompts in model input space, padded to the same number of tokens N."""
-
-    points_xy: Tensor  # (P, N, 2) float32 px of the model input
-    labels: Tensor  # (P, N) int64, see prompt_encoder
-    mask_logits: Tensor | None  # (P, 1, 4h, 4w) float32; None where no prompt has a mask
-    has_mask: Tensor | None  # (P,) bool; None where mask_logits is None
 
 
 def batch_prompts(

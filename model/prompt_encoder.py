@@ -1,12 +1,13 @@
 """Points, boxes and mask logits -> sparse and dense embeddings. Prompts of all kinds share one batch.
 
-A box is two points with labels of their own, and padding is a label too, so a batch of mixed prompts is just
+A box is two points with labels of their own, and padding is a label too, so mixed prompts are just
 coordinates (P, N, 2) with labels (P, N).
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -18,6 +19,31 @@ PADDING = -2  # no token at all: masked out in attention
 NOT_A_POINT = -1  # the one token that SAM adds to points which come without a box
 BACKGROUND, FOREGROUND = 0, 1
 BOX_TOP_LEFT, BOX_BOTTOM_RIGHT = 2, 3
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PromptBatch:
+    """P prompts in model input space, padded to the same number of tokens N."""
+
+    points_xy: Tensor  # (P, N, 2) float32 px of the model input
+    labels: Tensor  # (P, N) int64, see above
+    mask_logits: Tensor | None = None  # (P, 1, 4h, 4w) float32; None where no prompt has a mask
+    has_mask: Tensor | None = None  # (P,) bool; None where all of them have mask logits, or none has
+
+    def with_masks(self, grid_hw: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The four tensors, for networks that take mask logits with every prompt, be they blank.
+
+        Args:
+            grid_hw: the image embedding's (h, w).
+        """
+        prompts, device = len(self.labels), self.labels.device
+        mask_logits, has_mask = self.mask_logits, self.has_mask
+        if has_mask is None:
+            has_mask = torch.full((prompts,), mask_logits is not None, device=device)
+        if mask_logits is None:
+            blank = torch.zeros(1, 1, 4 * grid_hw[0], 4 * grid_hw[1], device=device)
+            mask_logits = blank.expand(prompts, -1, -1, -1)
+        return self.points_xy, self.labels, mask_logits, has_mask
 
 
 class FourierPositions(nn.Module):
@@ -58,12 +84,12 @@ class PromptEncoder(nn.Module):
             nn.Conv2d(mask_dim, dim, 1),
         )
 
-    def sparse(self, points_xy: Tensor, labels: Tensor, long_side_px: int) -> Tensor:
-        """One token per point: points_xy (P, N, 2) px of the model input, labels (P, N) -> (P, N, dim)."""
+    def sparse(self, prompts: PromptBatch, long_side_px: int) -> Tensor:
+        """One token per point or corner (P, N, dim), on a model input of this long side."""
         # SAM was trained on pixel centres, so points shift by half a pixel.
-        positions = self.pe_layer((points_xy + 0.5) / long_side_px)
-        positions = torch.where((labels >= 0)[..., None], positions, 0.0)
-        return positions + self._label_table()[labels - PADDING]
+        positions = self.pe_layer((prompts.points_xy + 0.5) / long_side_px)
+        positions = torch.where((prompts.labels >= 0)[..., None], positions, 0.0)
+        return positions + self._label_table()[prompts.labels - PADDING]
 
     def _label_table(self) -> Tensor:
         """(6, dim): what each label adds to a position, from PADDING to BOX_BOTTOM_RIGHT."""
@@ -71,18 +97,15 @@ class PromptEncoder(nn.Module):
         points = [cast(nn.Embedding, embedding).weight for embedding in self.point_embeddings]
         return torch.cat([torch.zeros_like(not_a_point), not_a_point, *points])
 
-    def dense(self, mask_logits: Tensor | None, has_mask: Tensor | None = None) -> Tensor:
-        """What is added to the image embedding: (P, dim, h, w), or (1, dim, 1, 1) where no prompt has a mask.
-
-        Args:
-            mask_logits: (P, 1, 4h, 4w) or None.
-            has_mask: (P,) bool, False for prompts whose logits are to be ignored; None means all have one.
-        """
+    def dense(self, prompts: PromptBatch) -> Tensor:
+        """What is added to image embeddings: (P, dim, h, w); (1, dim, 1, 1) where no prompt has a mask."""
         no_mask = self.no_mask_embed.weight[..., None, None]  # (1, dim, 1, 1)
-        if mask_logits is None:
+        if prompts.mask_logits is None:
             return no_mask
-        embedded: Tensor = self.mask_downscaling(mask_logits)
-        return embedded if has_mask is None else torch.where(has_mask[:, None, None, None], embedded, no_mask)
+        embedded: Tensor = self.mask_downscaling(prompts.mask_logits)
+        if prompts.has_mask is None:
+            return embedded
+        return torch.where(prompts.has_mask[:, None, None, None], embedded, no_mask)
 
     def grid_positions(self, grid_hw: tuple[int, int]) -> Tensor:
         """Positional encoding (1, dim, h, w) of the image embedding's cells: a crop of the square layout."""

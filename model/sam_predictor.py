@@ -12,7 +12,7 @@ from .geometry import resize_image, resized_hw_for, scale_box, scale_points
 from .mask_decoder import MULTIMASK, SINGLE_MASK
 from .mobile_sam import MobileSam
 from .predictor import Predictor, upsample_logits
-from .prompt_encoder import BOX_BOTTOM_RIGHT, BOX_TOP_LEFT, NOT_A_POINT
+from .prompt_encoder import BOX_BOTTOM_RIGHT, BOX_TOP_LEFT, NOT_A_POINT, PromptBatch
 from .types import ImageEmbedding, RgbImage
 
 
@@ -179,12 +179,13 @@ class SamPredictor:
             raise PromptError(
                 f"mask_input must be {wanted}, low-res logits of an earlier prediction, got {got}"
             )
-        low_res_logits, predicted_iou = self._predictor.engine.decode(
-            embedding.features,
+        prompts = PromptBatch(
             points_xy.to(self.device),
             labels.to(self.device),
             None if mask_input is None else mask_input.to(self.device, torch.float32),
-            outputs=MULTIMASK if multimask_output else SINGLE_MASK,
+        )
+        low_res_logits, predicted_iou = self._predictor.engine.decode(
+            embedding.features, prompts, MULTIMASK if multimask_output else SINGLE_MASK
         )
         logits = upsample_logits(low_res_logits, embedding)
         return logits if return_logits else logits > 0, predicted_iou, low_res_logits

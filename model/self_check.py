@@ -8,7 +8,7 @@ from torch import Tensor
 from .engines import Engine
 from .errors import EngineError
 from .mask_decoder import ALL_MASKS
-from .prompt_encoder import BOX_BOTTOM_RIGHT, BOX_TOP_LEFT, FOREGROUND, NOT_A_POINT, PADDING
+from .prompt_encoder import BOX_BOTTOM_RIGHT, BOX_TOP_LEFT, FOREGROUND, NOT_A_POINT, PADDING, PromptBatch
 
 CHECK_HW = (96, 160)  # px: small, and cut off by the encoder's windows at every stage
 
@@ -29,14 +29,16 @@ def check_engine(
     check_output(engine, "features", own_features, features)
     check_output(engine, "detail", own_detail, detail)
     points_xy, labels, mask_logits, has_mask = (tensor.to(device) for tensor in _prompts(input_hw))
-    prompts = features, points_xy, labels, mask_logits, has_mask, ALL_MASKS
-    logits, predicted_iou = truth.decode(*prompts)
-    own_logits, own_iou = engine.decode(*prompts)
+    prompts = PromptBatch(points_xy, labels, mask_logits, has_mask)
+    logits, predicted_iou = truth.decode(features, prompts, ALL_MASKS)
+    own_logits, own_iou = engine.decode(features, prompts, ALL_MASKS)
     check_output(engine, "low_res_logits", own_logits, logits)
     check_output(engine, "predicted_iou", own_iou, predicted_iou)
     # As objects are followed: without padding.
-    boxes = features, points_xy[:2, :2], labels[:2, :2], mask_logits[:2], has_mask[:2]
-    check_output(engine, "low_res_logits", engine.decode(*boxes)[0], truth.decode(*boxes)[0])
+    boxes = PromptBatch(points_xy[:2, :2], labels[:2, :2], mask_logits[:2], has_mask[:2])
+    check_output(
+        engine, "low_res_logits", engine.decode(features, boxes)[0], truth.decode(features, boxes)[0]
+    )
 
 
 def check_output(engine: Engine, what: str, found: Tensor, expected: Tensor) -> None:

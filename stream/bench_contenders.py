@@ -15,10 +15,9 @@ from maskstream.model.checkpoint import read_state_dict
 from maskstream.model.engines import Engine
 from maskstream.model.mask_decoder import ALL_MASKS
 from maskstream.model.predictor import Predictor, load_predictor
-from maskstream.model.prompt_encoder import BOX_BOTTOM_RIGHT, BOX_TOP_LEFT
+from maskstream.model.prompt_encoder import BOX_BOTTOM_RIGHT, BOX_TOP_LEFT, PromptBatch
 from maskstream.model.tracker import Tracker
 from maskstream.model.weights import resolve
-from torch import Tensor
 
 from .agenda import Agenda
 from .bench_scene import BenchScene
@@ -79,7 +78,9 @@ class Maskstream:
         elif work == "encode":
             self._engine.encode(self._pixels)
         else:
-            self._engine.decode(*_prompts(self._features, self._input_hw, int(work.removeprefix("decode "))))
+            objects = int(work.removeprefix("decode "))
+            prompts = _prompts(self._input_hw, objects, self._features.device)
+            self._engine.decode(self._features, prompts, ALL_MASKS)
         if self._predictor.device.type == "cuda":
             torch.cuda.synchronize()
 
@@ -131,13 +132,12 @@ class Ultralytics:
         self._model.predict(bgr, bboxes=boxes, device="cpu", verbose=False)
 
 
-def _prompts(features: Tensor, input_hw: tuple[int, int], objects: int) -> tuple[Any, ...]:
+def _prompts(input_hw: tuple[int, int], objects: int, device: torch.device) -> PromptBatch:
     """What the tracker asks the decoder for so many objects: a box each, with mask logits and without."""
     prompts, (height, width) = 2 * objects, input_hw
     box = torch.tensor([[0.2 * width, 0.2 * height], [0.7 * width, 0.8 * height]])
     noise = torch.randn(prompts, 1, height // 4, width // 4, generator=torch.Generator().manual_seed(0))
     with_mask = torch.arange(prompts) % 2 == 0
-    device = features.device
     labels = torch.tensor([BOX_TOP_LEFT, BOX_BOTTOM_RIGHT]).expand(prompts, -1)
     tensors = (box.expand(prompts, -1, -1), labels, 4 * noise, with_mask)
-    return (features, *(tensor.to(device) for tensor in tensors), ALL_MASKS)
+    return PromptBatch(*(tensor.to(device) for tensor in tensors))

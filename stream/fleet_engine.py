@@ -17,6 +17,7 @@ import torch
 from maskstream.model.engines import Engine
 from maskstream.model.errors import EngineError
 from maskstream.model.mask_decoder import SINGLE_MASK
+from maskstream.model.prompt_encoder import PromptBatch
 from torch import Tensor
 
 Pair = tuple[Tensor, Tensor]
@@ -199,18 +200,9 @@ class SharedEngine:
             self.prepare(input_hw)
         return self._service.encode(pixels)
 
-    def decode(
-        self,
-        features: Tensor,
-        points_xy: Tensor,
-        labels: Tensor,
-        mask_logits: Tensor | None = None,
-        has_mask: Tensor | None = None,
-        outputs: slice = SINGLE_MASK,
-    ) -> Pair:
+    def decode(self, features: Tensor, prompts: PromptBatch, outputs: slice = SINGLE_MASK) -> Pair:
         """See `Engine.decode`."""
-        prompts = points_xy, labels, mask_logits, has_mask, outputs
-        decoded: Pair = self._service.do(lambda: self._engine.decode(features, *prompts))
+        decoded: Pair = self._service.do(lambda: self._engine.decode(features, prompts, outputs))
         return decoded
 
     def close(self) -> None:

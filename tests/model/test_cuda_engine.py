@@ -17,7 +17,14 @@ from maskstream.model.engines import Engine, TorchEngine
 from maskstream.model.errors import EngineError
 from maskstream.model.mask_decoder import ALL_MASKS, MULTIMASK, SINGLE_MASK
 from maskstream.model.mobile_sam import MobileSam
-from maskstream.model.prompt_encoder import BOX_BOTTOM_RIGHT, BOX_TOP_LEFT, FOREGROUND, NOT_A_POINT, PADDING
+from maskstream.model.prompt_encoder import (
+    BOX_BOTTOM_RIGHT,
+    BOX_TOP_LEFT,
+    FOREGROUND,
+    NOT_A_POINT,
+    PADDING,
+    PromptBatch,
+)
 from maskstream.model.self_check import check_engine
 from torch import Tensor
 
@@ -112,8 +119,8 @@ def test_any_number_of_boxes(model: MobileSam, prompts: int, outputs: slice) -> 
     plain, engine = TorchEngine(model), engine_of(model)
     features, _ = plain.encode(pixels_of())
     logits = torch.randn(prompts, 1, HW[0] // 4, HW[1] // 4, generator=torch.Generator().manual_seed(1))
-    given = (features, *boxes(prompts), logits, torch.arange(prompts) % 2 == 0)
-    assert gap(engine.decode(*given, outputs), plain.decode(*given, outputs)) < 1e-4
+    given = (features, PromptBatch(*boxes(prompts), logits, torch.arange(prompts) % 2 == 0), outputs)
+    assert gap(engine.decode(*given), plain.decode(*given)) < 1e-4
     assert {key[0] for key in engine._decoders} <= set(cuda_engine.PROMPTS)
 
 
@@ -122,18 +129,17 @@ def test_prompts_of_many_kinds_and_without_masks(model: MobileSam) -> None:
     features, _ = plain.encode(pixels_of())
     points = torch.tensor([[[9.0, 9.0], [50.0, 40.0], [0.0, 0.0]], [[20.0, 20.0], [0.0, 0.0], [0.0, 0.0]]])
     labels = torch.tensor([[FOREGROUND, FOREGROUND, NOT_A_POINT], [FOREGROUND, NOT_A_POINT, PADDING]])
-    assert gap(engine.decode(features, points, labels), plain.decode(features, points, labels)) < 1e-4
-    one = (features, points[:, :1], torch.tensor([[FOREGROUND], [FOREGROUND]]))
-    assert gap(engine.decode(*one), plain.decode(*one)) < 1e-4
+    one = (points[:, :1], torch.tensor([[FOREGROUND], [FOREGROUND]]))
     logits = torch.randn(2, 1, HW[0] // 4, HW[1] // 4)
-    assert gap(engine.decode(*one, logits), plain.decode(*one, logits)) < 1e-4
+    for prompts in (PromptBatch(points, labels), PromptBatch(*one), PromptBatch(*one, logits)):
+        assert gap(engine.decode(features, prompts), plain.decode(features, prompts)) < 1e-4
     assert {key[1] for key in engine._decoders} == {4}
 
 
 def test_an_image_for_each_prompt(model: MobileSam) -> None:
     plain, engine = TorchEngine(model), engine_of(model)
     features, _ = plain.encode(pixels_of(3))
-    given = (features, *boxes(3))
+    given = (features, PromptBatch(*boxes(3)))
     assert gap(engine.decode(*given), plain.decode(*given)) < 1e-4
 
 
@@ -149,13 +155,13 @@ def test_no_branch_of_the_networks_waits_for_data() -> None:
     """Tensors on `meta` have no values: whoever asks for one fails, as a CUDA graph would."""
     networks = MobileSam().eval().requires_grad_(False)
     half, nowhere = cuda_engine.HalfModel(networks, torch.float16).to("meta"), networks.to("meta")
-    features, _ = nowhere.encode_for_tracking(torch.zeros(1, 3, *HW, device="meta"))
-    points, labels = (tensor.to("meta") for tensor in boxes(2))
-    logits, iou = nowhere.decode(features, points, labels)
+    plain = TorchEngine(nowhere)
+    features, _ = plain.encode(torch.zeros(1, 3, *HW, device="meta"))
+    prompts = PromptBatch(*(tensor.to("meta") for tensor in boxes(2)))
+    logits, iou = plain.decode(features, prompts)
     assert (logits.shape, iou.shape) == ((2, 1, 16, 24), (2, 1))
-    masks = torch.zeros(2, 1, 16, 24, device="meta")
-    both = half.decode(features, points, labels, None, masks, torch.zeros(2, dtype=torch.bool, device="meta"))
-    assert both[0].shape == (2, 4, 16, 24)
+    with_masks = PromptBatch(*prompts.with_masks((4, 6)))
+    assert half.decode(features, with_masks, None)[0].shape == (2, 4, 16, 24)
 
 
 def test_where_nothing_can_be_compiled_it_runs_uncompiled(
@@ -241,9 +247,8 @@ def test_on_a_gpu(dtype: torch.dtype, compiled: bool) -> None:
     assert gap(engine.encode(pixels), plain.encode(pixels)) < engine.tolerance
     features, _ = plain.encode(pixels[:1])
     for prompts in (1, 5, 50):
-        corners, labels = (tensor.to("cuda") for tensor in boxes(prompts))
-        found = engine.decode(features, corners, labels, outputs=ALL_MASKS)
-        assert gap(found, plain.decode(features, corners, labels, outputs=ALL_MASKS)) < engine.tolerance
+        given = (features, PromptBatch(*(tensor.to("cuda") for tensor in boxes(prompts))), ALL_MASKS)
+        assert gap(engine.decode(*given), plain.decode(*given)) < engine.tolerance
 
 
 @pytest.mark.gpu

@@ -17,6 +17,7 @@ from maskstream.model.export import FORMATS, export_networks
 from maskstream.model.graphs import Graph
 from maskstream.model.mask_decoder import ALL_MASKS
 from maskstream.model.mobile_sam import MobileSam
+from maskstream.model.prompt_encoder import PromptBatch
 
 HW = (64, 96)
 
@@ -69,7 +70,7 @@ def test_onnx_runtime_finds_a_mask_with_it(model: MobileSam, tmp_path: Path) -> 
     true_features, true_detail = model.encode_for_tracking(pixels)
     np.testing.assert_allclose(detail, true_detail, atol=1e-4)
     points_xy, label_row = torch.from_numpy(prompt["points_xy"]), torch.from_numpy(prompt["labels"])
-    true_logits, _ = model.decode(true_features, points_xy, label_row, outputs=ALL_MASKS)
+    true_logits, _ = model.decode(true_features, PromptBatch(points_xy, label_row), None, ALL_MASKS)
     np.testing.assert_allclose(logits, true_logits, atol=1e-3)
 
 

@@ -7,6 +7,7 @@ import torch
 from maskstream.model.few_tokens import ImageReadsTokens, TokensReadImage, with_folded_attention
 from maskstream.model.mask_decoder import ALL_MASKS
 from maskstream.model.mobile_sam import MobileSam
+from maskstream.model.prompt_encoder import PromptBatch
 from maskstream.model.transformer import Attention
 
 
@@ -37,9 +38,8 @@ def test_a_whole_decoder() -> None:
         a is b for a, b in zip(model.parameters(), folded.parameters(), strict=True)
     )  # nothing is copied
     assert "Folded" not in str(model)
-    inputs = torch.randn(1, 256, 4, 6), torch.tensor([[[8.0, 9.0], [70.0, 50.0]]]), torch.tensor([[2, 3]])
-    rest = None, torch.randn(1, 1, 16, 24), None, ALL_MASKS
-    for found, expected in zip(
-        folded.decode_tokens(*inputs, *rest), model.decode_tokens(*inputs, *rest), strict=True
-    ):
+    features, points_xy = torch.randn(1, 256, 4, 6), torch.tensor([[[8.0, 9.0], [70.0, 50.0]]])
+    prompt = PromptBatch(points_xy, torch.tensor([[2, 3]]), torch.randn(1, 1, 16, 24))
+    given = features, prompt, None, ALL_MASKS
+    for found, expected in zip(folded.decode(*given), model.decode(*given), strict=True):
         torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)

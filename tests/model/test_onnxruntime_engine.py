@@ -14,6 +14,7 @@ from maskstream.model.errors import EngineError
 from maskstream.model.mask_decoder import ALL_MASKS
 from maskstream.model.mobile_sam import MobileSam
 from maskstream.model.onnxruntime_engine import Network, OnnxRuntimeEngine
+from maskstream.model.prompt_encoder import PromptBatch
 from maskstream.model.self_check import check_engine
 from torch import Tensor
 
@@ -52,8 +53,8 @@ def test_logits_are_torchs(model: MobileSam, engine: OnnxRuntimeEngine) -> None:
     true_features, true_detail = TorchEngine(model).encode(pixels)
     assert float((features - true_features).abs().max()) < 1e-4
     assert float((detail - true_detail).abs().max()) < 1e-4
-    prompts = true_features, torch.tensor([[[8.0, 9.0], [70.0, 50.0]]] * 2), torch.tensor([[2, 3]] * 2)
-    found, expected = (one.decode(*prompts, outputs=ALL_MASKS) for one in (engine, TorchEngine(model)))
+    prompts = PromptBatch(torch.tensor([[[8.0, 9.0], [70.0, 50.0]]] * 2), torch.tensor([[2, 3]] * 2))
+    found, expected = (one.decode(true_features, prompts, ALL_MASKS) for one in (engine, TorchEngine(model)))
     assert float((found[0] - expected[0]).abs().max()) < 1e-3
     assert float((found[1] - expected[1]).abs().max()) < 1e-3
 

@@ -20,7 +20,7 @@ from maskstream.model.errors import EngineError
 from maskstream.model.mask_decoder import ALL_MASKS, MULTIMASK, SINGLE_MASK
 from maskstream.model.mobile_sam import MobileSam
 from maskstream.model.predictor import Predictor, upsample_logits
-from maskstream.model.prompt_encoder import PADDING
+from maskstream.model.prompt_encoder import PADDING, PromptBatch
 from maskstream.model.types import Prompt
 from maskstream.model.weights import cache_root
 from PIL import Image
@@ -86,16 +86,16 @@ def test_the_decoder_is_torchs(
     labels = torch.tensor([[2, 3, 1], [2, 3, PADDING], [1, PADDING, PADDING]])
     mask_logits = 5 * torch.randn(3, 1, 16, 24, generator=torch.Generator().manual_seed(4))
     has_mask = torch.tensor([True, False, True]) if masks == "some" else None
-    prompts = features, points_xy, labels, None if masks == "none" else mask_logits, has_mask, outputs
-    expected = TorchEngine(model).decode(*prompts)
+    prompts = PromptBatch(points_xy, labels, None if masks == "none" else mask_logits, has_mask)
+    expected = TorchEngine(model).decode(features, prompts, outputs)
     assert expected[0].abs().max() > 1
-    assert _gap(engine.decode(*prompts), expected) < 1e-3
+    assert _gap(engine.decode(features, prompts, outputs), expected) < 1e-3
 
 
 def test_a_prompt_of_nothing(model: MobileSam, engine: OpenVINOEngine) -> None:
     features, _ = TorchEngine(model).encode(_pixels())
-    prompts = features, torch.zeros(1, 0, 2), torch.zeros(1, 0, dtype=torch.int64)
-    assert _gap(engine.decode(*prompts), TorchEngine(model).decode(*prompts)) < 1e-3
+    given = features, PromptBatch(torch.zeros(1, 0, 2), torch.zeros(1, 0, dtype=torch.int64))
+    assert _gap(engine.decode(*given), TorchEngine(model).decode(*given)) < 1e-3
 
 
 @pytest.mark.usefixtures("no_building")
@@ -211,7 +211,7 @@ def test_networks_in_memory_are_few(
     monkeypatch.setattr(graph_engine, "MAX_NETWORKS", 1)
     few = OpenVINOEngine(model, folder)
     features, _ = few.encode(_pixels())
-    few.decode(features, torch.tensor([[[8.0, 9.0]]]), torch.tensor([[1]]))
+    few.decode(features, PromptBatch(torch.tensor([[[8.0, 9.0]]]), torch.tensor([[1]])))
     assert list(few._networks) == [("decoder", HW)]
     assert _gap(few.encode(_pixels()), engine.encode(_pixels())) == 0
     assert list(few._networks) == [("encoder", HW)]

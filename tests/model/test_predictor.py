@@ -17,6 +17,7 @@ from maskstream.model.predictor import (
     upsample_logits,
 )
 from maskstream.model.prompt_batch import logits_of_mask
+from maskstream.model.prompt_encoder import PromptBatch
 from maskstream.model.types import BoolMask, ImageEmbedding, Prompt, RgbImage, box_of_mask
 
 HW = (72, 128)
@@ -191,7 +192,8 @@ def test_a_point_on_a_cell_s_centre_has_that_cell_s_position(predictor: Predicto
     encoder = predictor.model.prompt_encoder
     grid = encoder.grid_positions((9, 16))
     # Cell (3, 5) spans 80..96 by 48..64 px; SAM's half pixel is added to the point.
-    token = encoder.sparse(torch.tensor([[[87.5, 55.5]]]), torch.tensor([[1]]), 256)[0, 0]
+    prompt = PromptBatch(torch.tensor([[[87.5, 55.5]]]), torch.tensor([[1]]))
+    token = encoder.sparse(prompt, 256)[0, 0]
     position = token - encoder.point_embeddings[1].weight[0]
     torch.testing.assert_close(position, grid[0, :, 3, 5], atol=1e-5, rtol=0)
 

@@ -43,7 +43,7 @@ class Slow:
             raise EngineError("a bad picture")
         return 10 * pixels, 100 * pixels
 
-    def decode(self, features, *prompts):
+    def decode(self, features, prompts, outputs):
         self._wait("decode")
         return features, features
 
@@ -121,7 +121,7 @@ def test_what_was_begun_is_finished_first(serve):
     engine = Slow()
     service, submit = serve(engine)
     one, other = service.share(), service.share()
-    jobs = [(one.encode, pixels_of(1)), (other.encode, pixels_of(2)), (one.decode, pixels_of(3), None, None)]
+    jobs = [(one.encode, pixels_of(1)), (other.encode, pixels_of(2)), (one.decode, pixels_of(3), None)]
     futures = ask(service, submit, engine, jobs)
     engine.go.release(10)
     assert torch.equal(futures[2].result(10)[0], pixels_of(3))
