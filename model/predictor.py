@@ -16,7 +16,7 @@ from .engine_choice import Notify, choose_engine, make_engine
 from .engines import Engine, TorchEngine
 from .errors import ConfigError, PromptError
 from .geometry import padded_hw_for, resize_image, resized_hw_for
-from .mask_decoder import ALL_MASKS, MULTIMASK, SINGLE_MASK
+from .mask_decoder import ALL_MASKS, MULTIMASK, NUM_MASK_TOKENS, SINGLE_MASK
 from .mobile_sam import MobileSam
 from .prompt_batch import batch_prompts
 from .self_check import CHECK_HW
@@ -106,11 +106,12 @@ class Predictor:
     def _decode(
         self, embedding: ImageEmbedding | Sequence[ImageEmbedding], prompts: Sequence[Prompt], outputs: slice
     ) -> MaskPrediction:
+        if isinstance(embedding, ImageEmbedding) and not prompts:
+            return _no_masks(embedding, outputs)
         embeddings = _one_per_prompt(embedding, prompts)
         batch = batch_prompts(prompts, embeddings, self.device)
-        shared = isinstance(embedding, ImageEmbedding) or all(e is embeddings[0] for e in embeddings)
-        first = embedding if isinstance(embedding, ImageEmbedding) else embeddings[0]
-        features = first.features if shared else torch.cat([e.features for e in embeddings])
+        shared = all(e is embeddings[0] for e in embeddings)
+        features = embeddings[0].features if shared else torch.cat([e.features for e in embeddings])
         low_res_logits, predicted_iou = self.engine.decode(features, batch, outputs)
         return MaskPrediction(low_res_logits, predicted_iou)
 
@@ -132,6 +133,14 @@ def _one_per_prompt(
     if len(sizes) > 1:
         raise PromptError(f"embeddings of one batch need one input size, got (h, w) {sizes}")
     return embedding
+
+
+def _no_masks(embedding: ImageEmbedding, outputs: slice) -> MaskPrediction:
+    """Those of no prompts: not every engine takes an empty batch."""
+    height, width = embedding.features.shape[2:]
+    candidates = len(range(NUM_MASK_TOKENS)[outputs])
+    blank = embedding.features.new_zeros
+    return MaskPrediction(blank(0, candidates, 4 * height, 4 * width), blank(0, candidates))
 
 
 @torch.inference_mode()

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from maskstream.model.cuda_engine import CudaEngine
 from maskstream.model.errors import ConfigError, PromptError
 from maskstream.model.mobile_sam import MobileSam
 from maskstream.model.predictor import (
@@ -151,9 +152,14 @@ def test_decode_all_is_the_single_mask_and_the_three_candidates(
 
 
 def test_no_prompts_no_masks(predictor: Predictor, embedding: ImageEmbedding) -> None:
-    nothing = predictor.decode(embedding, [])
-    assert nothing.low_res_logits.shape == (0, 1, 36, 64)
-    assert nothing.predicted_iou.shape == (0, 1)
+    strict = Predictor(predictor.model, 256, engine=CudaEngine(predictor.model, compiled=False))
+    some = [
+        strict.decode(embedding, []),
+        strict.decode(embedding, [], True),
+        strict.decode_all(embedding, []),
+    ]
+    assert [nothing.low_res_logits.shape for nothing in some] == [(0, n, 36, 64) for n in (1, 3, 4)]
+    assert [nothing.predicted_iou.shape for nothing in some] == [(0, n) for n in (1, 3, 4)]
 
 
 def test_a_drawn_mask_is_its_box_and_its_logits(predictor: Predictor, embedding: ImageEmbedding) -> None:
