@@ -19,6 +19,7 @@ from maskstream.model.errors import StreamBrokenError
 from . import wire
 from .keys import ClientKeys
 from .wire_messages import EndMessage, FrameMessage, Head, Status, StatusMessage
+from .zmq_parts import take_parts
 
 _HEARTBEAT_MS = 1000  # without it a subscriber never notices that the other machine lost its power
 _DEAD_AFTER_MS = 5000
@@ -142,10 +143,13 @@ class Subscriber:
 
     def _take(self) -> FrameMessage | None:
         """Take one message into account; the frame, if it is one."""
-        data = self._socket.recv()
+        (data,), dropped = take_parts(self._socket, 1)
         self._heard_s = self._clock()
+        if dropped:  # a message is one part
+            self.damaged += 1
+            return None
         try:
-            message = wire.decode(data)
+            message = wire.decode(data.bytes)
         except wire.UnknownKindError:
             return None
         except wire.VersionError:

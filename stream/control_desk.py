@@ -103,8 +103,7 @@ class ControlDesk:
         try:
             request = decode_request(data, self._controls.picture_hw)
         except RequestError as error:
-            _audit(logging.WARNING, sender, error.request_id or "-", f"bad request: {error}")
-            reply(encode_refusal(error.request_id, str(error)))
+            self.refuse(error, sender, reply)
             return
         if not request.changes:
             self._tell(request, sender, reply)
@@ -114,6 +113,11 @@ class ControlDesk:
             entry = _Entry(request.request_id, request.wait, _digest(data), sender, reply)
             self._remember(entry)
             self._do(request, entry)
+
+    def refuse(self, error: RequestError, sender: str, reply: Reply) -> None:
+        """Answer a request that cannot be understood."""
+        _audit(logging.WARNING, sender, error.request_id or "-", f"bad request: {error}")
+        reply(encode_refusal(error.request_id, str(error)))
 
     def _tell(self, request: Request, sender: str, reply: Reply) -> None:
         values = self._controls.situation() if request.verb == "list" else self._controls.metrics()

@@ -6,7 +6,7 @@ import logging
 import socket
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,9 +14,10 @@ import zmq
 from maskstream.model.errors import ControlError
 
 from .control_desk import ControlDesk, Controls
-from .control_wire import MAX_REQUEST_BYTES, encode_refusal
+from .control_wire import MAX_REQUEST_BYTES, RequestError, encode_refusal
 from .keys import Doorman, ServerKeys, check_guard
 from .zmq_endpoint import Endpoint
+from .zmq_parts import take_parts
 
 _MOST_PARTS = 8  # of an envelope; a DEALER's has one, a REQ's two
 _MOST_WAITING = 100  # messages to and from each peer
@@ -129,10 +130,9 @@ class _Worker:
             self._tasks.popleft()()
 
     def _take_request(self) -> None:
-        *parts, body = self._router.recv_multipart(copy=False)
-        if len(parts) > _MOST_PARTS:
-            return  # no client of any kind sends that
-        sender, envelope = _sender_of(body), [part.bytes for part in parts]
+        (*parts, body), dropped = take_parts(self._router, _MOST_PARTS + 1)
+        sender = _sender_of(body)
+        envelope = [part.bytes for part in (_shortest(parts) if dropped else parts)]
 
         def reply(answer: bytes) -> None:
             # Whoever left is not there to be answered, and whoever does not read is not waited for.
@@ -142,7 +142,10 @@ class _Worker:
                 log.warning("%s did not take an answer: %s", sender, error)
 
         try:
-            self._desk.handle(body.bytes, sender, reply)
+            if dropped:
+                self._desk.refuse(RequestError("a request is one frame, this has too many"), sender, reply)
+            else:
+                self._desk.handle(body.bytes, sender, reply)
         except Exception:
             log.exception("a request from %s could not be handled", sender)
             reply(encode_refusal("", "the request could not be handled; the log of the run says more"))
@@ -161,6 +164,11 @@ class _Worker:
         if self._doorman is not None:
             self._doorman.stop()
         self._context.destroy(linger=_LINGER_MS)
+
+
+def _shortest(parts: Sequence[zmq.Frame]) -> Sequence[zmq.Frame]:
+    """Of an envelope whose end was not seen, what leads back: the sender, and a REQ's empty part."""
+    return parts[:1] if parts[1].bytes else parts[:2]
 
 
 def _sender_of(frame: zmq.Frame) -> str:

@@ -18,6 +18,7 @@ from .source_status import SourceState, SourceStatus
 from .stream_status import first_status, with_last, with_source
 from .types import FrameResult, StreamInfo
 from .zmq_endpoint import Endpoint
+from .zmq_parts import take_parts
 
 Keep = Literal["all", "latest"]
 
@@ -27,6 +28,8 @@ _LOOK_S = 0.1  # how often a change of state, or a due sign of life, is looked f
 # one before, for another follows soon (libzmq, dbuffer.hpp). None follows the end.
 _LATEST_ENDS = 4
 _BETWEEN_ENDS_S = 0.01
+_MOST_HEARD = 1024  # bytes of what a subscriber may say: that it comes or goes, or shows its key
+_COUNTS = {b"\x01": 1, b"\x00": -1}  # of subscribers, by what one says; all else counts nothing
 _LIVE_BUFFER = 256 * 1024  # bytes in the system's own buffer: what waits there can no longer be passed over
 
 
@@ -87,6 +90,7 @@ class Publisher:
     def _make_socket(self, is_live: bool) -> zmq.Socket[bytes]:
         is_latest = self.settings.keep == "latest"
         made: zmq.Socket[bytes] = self._context.socket(zmq.PUB if is_latest else zmq.XPUB)
+        made.setsockopt(zmq.MAXMSGSIZE, _MOST_HEARD)
         if is_latest:
             made.setsockopt(zmq.CONFLATE, 1)
         else:
@@ -104,7 +108,8 @@ class Publisher:
 
     def _count_subscribers(self) -> int:
         while self.settings.keep == "all" and self._socket.poll(0):
-            self._subscribed += 1 if self._socket.recv().startswith(b"\x01") else -1
+            (said, *_), _ = take_parts(self._socket, 1)
+            self._subscribed += _COUNTS.get(said.bytes[:1], 0)
         return self._subscribed
 
     def send_frame(self, result: FrameResult) -> None:

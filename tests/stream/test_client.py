@@ -31,7 +31,10 @@ class Wire:
 
     def frames(self, *sequences, run="a"):
         for sequence in sequences:
-            self.raw(wire.encode(self._make_result(sequence), self._head(run, sequence)))
+            self.raw(self.frame(sequence, run))
+
+    def frame(self, sequence, run="a"):
+        return wire.encode(self._make_result(sequence), self._head(run, sequence))
 
     def status(self, sequence, run="a"):
         self.raw(wire.encode_status(first_status(self._info, 0.5), self._head(run, sequence)))
@@ -41,6 +44,9 @@ class Wire:
 
     def raw(self, data):
         self._socket.send(data)
+
+    def parts(self, *parts):
+        self._socket.send_multipart(parts)
 
     @staticmethod
     def _head(run, sequence):
@@ -150,6 +156,14 @@ def test_what_cannot_be_read_is_counted_and_passed_over(publisher, connect):
     publisher.frames(0)
     assert masks.receive(SOON_S).sequence == 0
     assert (masks.damaged, masks.lost) == (1, 0)
+
+
+def test_a_message_of_many_parts_is_one_that_cannot_be_read(publisher, connect):
+    masks = connect()
+    publisher.parts(publisher.frame(0), *[b"x"] * 10_000)
+    publisher.frames(1)
+    assert masks.receive(SOON_S).sequence == 1
+    assert (masks.damaged, masks.skipped) == (1, 0)
 
 
 def test_kinds_of_a_newer_publisher_are_passed_over_and_its_version_is_refused(publisher, connect):

@@ -223,10 +223,25 @@ def test_too_much_is_not_taken(steered):
         client.linger, client.rcvtimeo = 0, 200
         client.connect(controller.endpoint)
         client.send(bytes(MAX_REQUEST_BYTES + 1))
-        client.send_multipart([b"x"] * 20)
         with pytest.raises(zmq.Again):
             client.recv()
     assert controller.situation()["objects"] == []
+
+
+@pytest.mark.parametrize("kind", [zmq.REQ, zmq.DEALER])
+@pytest.mark.parametrize("count", [9, 10, 20_000])
+def test_a_request_of_many_parts_is_refused_and_the_next_one_taken(steered, kind, count):
+    run, controller = steered()
+    remove_all = encode_request("all", "detections", {"boxes": [], "replace": True})
+    with zmq.Context() as context, context.socket(kind) as client:
+        client.linger, client.rcvtimeo = 0, round(SOON_S * 1000)
+        client.connect(controller.endpoint)
+        client.send_multipart([remove_all] * count)
+        answer = msgpack.unpackb(client.recv_multipart()[-1])
+        assert (answer["id"], answer["ok"]) == ("", False)
+        assert answer["error"] == "a request is one frame, this has too many"
+        client.send(msgpack.packb({"version": 1, "id": "next", "verb": "list"}))
+        assert msgpack.unpackb(client.recv_multipart()[-1])["id"] == "next"
 
 
 def test_who_leaves_without_an_answer_holds_up_nobody(steered):

@@ -132,6 +132,38 @@ def test_it_waits_for_as_many_subscribers_as_told(subscribe, make_info, free_end
     assert [receive_all(listening)[-1]["kind"] for listening in (first, second)] == ["end", "end"]
 
 
+def test_whoever_only_talks_is_no_subscriber(context, subscribe, make_info, free_endpoint):
+    sink = ZmqSink(free_endpoint, subscribers=2, wait_s=20)
+    opening = threading.Thread(target=sink.open, args=(make_info(),))
+    opening.start()
+    with context.socket(zmq.XSUB) as talker:
+        talker.linger = 0
+        talker.connect(free_endpoint)
+        talker.send(b"\x01")  # one subscriber, who goes on talking
+        talker.send(b"a word")
+        talker.send_multipart([b"many"] * 1000)
+        listening = subscribe(free_endpoint)
+        opening.join(10)
+        assert not opening.is_alive()
+        sink.close()
+        assert [receive_all(each)[-1]["kind"] for each in (talker, listening)] == ["end", "end"]
+
+
+@pytest.mark.parametrize("keep", ["all", "latest"])
+def test_a_subscriber_that_sends_much_is_cut_off(context, make_info, keep):
+    sink = ZmqSink(ANY_PORT, keep=keep, subscribers=0)
+    sink.open(make_info())
+    with context.socket(zmq.XSUB) as talker:
+        talker.linger = 0
+        talker.setsockopt(zmq.RECONNECT_IVL, -1)
+        with talker.get_monitor_socket(zmq.EVENT_DISCONNECTED) as cut_off:
+            talker.connect(sink.endpoint)
+            talker.send(b"x" * 1_000_000)
+            assert cut_off.poll(10_000)
+            talker.disable_monitor()
+    sink.close()
+
+
 @pytest.mark.parametrize(("is_live", "wait_s"), [(False, 0.2), (True, 60)])
 def test_without_subscribers_it_begins_after_the_wait_and_a_live_stream_at_once(make_info, is_live, wait_s):
     sink = ZmqSink(ANY_PORT, wait_s=wait_s)
