@@ -58,12 +58,15 @@ def test_every_command_can_be_written(words):
 def test_the_program_steers(segment_boxes, tmp_path, capsys):
     control = f"ipc://{tmp_path}/control"
     run = prepare(Config(source="synthetic:frames=1000000,width=640,height=480", control=control))
+    names = {}
     with run.pipeline as pipeline:
-        exec(blocks("python")[0].replace("tcp://127.0.0.1:5556", control), {})
+        for block in blocks("python"):
+            exec(block.replace("tcp://127.0.0.1:5556", control), names)
         pipeline.stop()
     said = capsys.readouterr().out.splitlines()
     assert said[0].startswith("object 2 from frame ")
     assert said[1] == "[(2, 'tracked'), (30, 'tracked')]"
+    assert said[2].startswith("from frame ")
 
 
 def test_the_keys_fit_their_locks(segment_boxes, tmp_path, monkeypatch, capsys):

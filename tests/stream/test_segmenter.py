@@ -11,7 +11,7 @@ from maskstream.model.mobile_sam import MobileSam
 from maskstream.model.predictor import Predictor
 from maskstream.model.tracker import Tracker
 from maskstream.model.types import Prompt
-from maskstream.stream import Session, runner
+from maskstream.stream import Session, runner, track
 from maskstream.stream.agenda import Agenda
 from maskstream.stream.commands import Detections, Remove, Rename, Show
 from maskstream.stream.segmenter import Segmenter
@@ -151,6 +151,34 @@ def test_a_session_is_steered_from_its_loop_and_from_outside(small_networks):
     assert "object 7 is not tracked" in str(answers[3].exception(0))
     with pytest.raises(ControlError, match="the stream has ended"):
         session.remove(9).result(0)
+
+
+@pytest.fixture
+def shrinking(tmp_path):
+    """A stream whose pictures have half the size from the 10th on."""
+    script = tmp_path / "shrinks.yaml"
+    script.write_text(
+        "source: synthetic:scene=still,frames=40,width=64,height=48\n"
+        "pace: fast\nfaults:\n  - {at: 10, do: resize, scale: 0.5}\n"
+    )
+    return f"chaos:{script}"
+
+
+@pytest.mark.parametrize("prompt", ["1:box=4,4,20,20", Prompt(1, box_xyxy=[4, 4, 20, 20])])
+def test_a_session_s_prompts_count_in_the_newest_picture(segment_boxes, shrinking, prompt):
+    shown, last = None, None
+    with Session(shrinking) as session:
+        for last in session:
+            if shown is None and last.frame.hw == (24, 32):
+                shown = session.show(prompt)
+    assert shown.result(0).object_ids == (1,)
+    assert [found.box_xyxy.tolist() for found in last.objects] == [[4, 4, 20, 20]]
+
+
+def test_objects_are_where_they_were_when_the_picture_changes_its_size(segment_boxes, shrinking):
+    found = Detections([[4, 4, 20, 20], [0, 20, 9, 24]], time_s=10 / 30, picture_hw=(24, 32))
+    *_, last = track(shrinking, ["1:box=8,8,40,40", found])
+    assert [found.object_id for found in last.objects] == [1, 2]
 
 
 def test_a_session_left_early_leaves_nothing_behind(small_networks):
