@@ -113,8 +113,7 @@ def _show(verb: str, answer: Answer) -> None:
         objects = ", ".join(map(str, effect.object_ids)) or "none"
         out.print(f"from frame {effect.index} on (pts {effect.pts}), objects: {objects}")
     elif values.get("pending"):
-        later = ": it takes effect on the first frame after `maskstream ctl resume`"
-        out.print("taken in" + (later if values.get("paused") else ""))
+        out.print(_pending_line(answer), soft_wrap=True)
     elif verb == "list":
         out.print(_stream_line(values))
         out.print(_objects_table(values["objects"]))
@@ -123,6 +122,15 @@ def _show(verb: str, answer: Answer) -> None:
             out.print(f"{key} {value}", soft_wrap=True)
     else:
         out.print("done")
+
+
+def _pending_line(answer: Answer) -> str:
+    if not answer.values.get("paused"):
+        return "taken in"
+    return (
+        f"taken in as {answer.request_id}: it takes effect on the first frame after `maskstream ctl resume`; "
+        f"what became of it tells `maskstream ctl --id {answer.request_id} ...`, with the same words"
+    )
 
 
 def _stream_line(values: dict[str, Any]) -> str:

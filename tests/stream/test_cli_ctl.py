@@ -11,7 +11,9 @@ from maskstream.stream import rle
 from maskstream.stream.agenda import Agenda
 from maskstream.stream.cli import main
 from maskstream.stream.commands import Applied
+from maskstream.stream.config import Config
 from maskstream.stream.control_server import ControlServer
+from maskstream.stream.runner import prepare
 from PIL import Image
 
 
@@ -155,6 +157,27 @@ def test_mistakes_are_told_in_a_line(run, line, complaint):
 def test_nobody_is_there(capsys, tmp_path):
     assert main(["ctl", "--endpoint", f"ipc://{tmp_path}/none", "--timeout", "0.05", "list"]) == 2
     assert "nobody is there to be steered" in capsys.readouterr().err
+
+
+def test_what_a_paused_run_took_in_can_be_asked_for_later(segment_boxes, tmp_path, capsys):
+    endpoint = f"ipc://{tmp_path}/steer"
+    run = prepare(Config(source="synthetic:frames=1000000,width=64,height=48", control=endpoint))
+
+    def ctl(*words):
+        code = main(["ctl", "--endpoint", endpoint, "--timeout", "20", *words])
+        output = capsys.readouterr()
+        return code, output.out + output.err
+
+    with run.pipeline:
+        assert ctl("pause") == (0, "done\n")
+        code, said = ctl("remove", "9")
+        assert (code, "it takes effect on the first frame after" in said) == (0, True)
+        request_id = said.split(":")[0].removeprefix("taken in as ")
+        assert f"`maskstream ctl --id {request_id} ...`" in said
+        assert ctl("resume") == (0, "done\n")
+        code, said = ctl("--id", request_id, "remove", "9")
+        assert (code, "object 9 is not tracked" in said) == (2, True)
+        run.pipeline.stop()
 
 
 def test_a_run_is_steered_from_another_terminal(segment_boxes, tmp_path, capsys):
