@@ -137,7 +137,7 @@ def test_whoever_only_talks_is_no_subscriber(context, subscribe, make_info, free
     opening = threading.Thread(target=sink.open, args=(make_info(),))
     opening.start()
     with context.socket(zmq.XSUB) as talker:
-        talker.linger = 0
+        talker.linger, talker.rcvtimeo = 0, 10_000
         talker.connect(free_endpoint)
         talker.send(b"\x01")  # one subscriber, who goes on talking
         talker.send(b"a word")
