@@ -28,8 +28,8 @@ class FinderSettings:
     decoder_share: float = 0.3  # of the mask decoder in the final mask inside the box, the rest is the map
     predicted_iou_share: float = 0.1  # of the decoder's own guess in choosing a candidate
     least_agreement: float = 0.25  # soft IoU of candidate and map below which the map alone is the mask
-    found_agreement: float = 0.5  # the same for an object that was searched for: less is not a find
-    found_predicted_iou: float = 0.6  # likewise
+    least_quality: float = 0.15  # a mask of less is not the object, which then counts as unseen
+    found_quality: float = 0.4  # the same for an object that was searched for
     box_margin_px: int = 2  # low-res px by which the decoder may reach over its box
 
 
@@ -106,10 +106,8 @@ def _choose(
     ]
     best = int(np.argmax(totals))
     guess, agreement = float(predicted_iou[choices[best]]), agreements[best]
-    if outlook.is_search and (agreement < settings.found_agreement or guess < settings.found_predicted_iou):
-        return Found(np.zeros_like(soft_map))
-    if agreement < settings.least_agreement:
-        return Found(soft_map, guess, agreement)
     # The decoder speaks for the inside of its box only; a part seen beyond an occluder is the map's.
-    share = settings.decoder_share * inside
-    return Found(share * candidates[choices[best]] + (1 - share) * soft_map, guess, agreement)
+    share = settings.decoder_share * inside if agreement >= settings.least_agreement else np.float32(0)
+    found = Found(share * candidates[choices[best]] + (1 - share) * soft_map, guess, agreement)
+    least = settings.found_quality if outlook.is_search else settings.least_quality
+    return found if found.quality >= least else Found(np.zeros_like(soft_map))

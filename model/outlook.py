@@ -22,7 +22,7 @@ class OutlookSettings:
     """Constants of the map."""
 
     response_gain: float = 6.0  # appearance response to probability: sigmoid(gain * response)
-    warped_share: float = 0.2  # of the flow-warped previous mask in the map
+    warped_share: float = 0.1  # of the flow-warped previous mask in the map
     reach: float = 1 / 16  # how far from the warped mask the object may be, of the picture's long side
     background_weight: float = 0.7  # how much known background outweighs looking like the object
     search_margin: float = 0.25  # more response than 0 that a search over the whole picture asks for

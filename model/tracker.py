@@ -245,7 +245,7 @@ class Tracker:
         doubt = self._settings.doubt * (1 - share) * looks_like_it
         trust = (2 * share - 1).abs() ** self._settings.confidence * (1 - doubt)
         kept = (1 - self._settings.learning_rate) ** (track.frames_seen - track.learned_at)
-        track.memory.learn(gather_evidence(grid, share, trust), 1 - kept)
+        track.memory.learn(gather_evidence(grid, share, trust, track.frames_seen), 1 - kept)
         track.learned_at = track.frames_seen
 
     def _next_state(self, track: _Track, found: Found, time_s: float) -> TrackState:

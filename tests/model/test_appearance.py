@@ -18,7 +18,7 @@ def _grid(soft: Tensor, seed: int, looks: int = 0) -> AppearanceGrid:
     vectors[:, looks] += soft.flatten()
     vectors[:, 23] += 1 - soft.flatten()
     vectors = functional.normalize(vectors).T.view(24, *GRID_HW)
-    return AppearanceGrid(torch.zeros(2, 6, 8), vectors)
+    return AppearanceGrid(torch.zeros(6, 8, 2), vectors)
 
 
 def _response(memory: AppearanceMemory, grid: AppearanceGrid) -> Tensor:
@@ -81,11 +81,11 @@ def _tensors(memory: AppearanceMemory) -> list[Tensor]:
 def test_responses_are_those_of_the_vectors_one_by_one() -> None:
     generator = torch.Generator().manual_seed(0)
     grid = AppearanceGrid(
-        torch.randn(5, 6, 8, generator=generator), torch.randn(7, *GRID_HW, generator=generator)
+        torch.randn(6, 8, 5, generator=generator), torch.randn(7, *GRID_HW, generator=generator)
     )
     weights = torch.randn(2, 13, generator=generator)
     vectors = grid.vectors(torch.arange(GRID_HW[0] * GRID_HW[1]))
-    torch.testing.assert_close(grid.respond(weights).flatten(1), weights @ vectors)
+    torch.testing.assert_close(grid.respond(weights).flatten(1), weights @ vectors.T)
 
 
 def test_a_choice_of_cells_stands_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,6 +96,28 @@ def test_a_choice_of_cells_stands_for_all(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(appearance, "MOST_CELLS", 40)
     chosen = gather_evidence(grid, soft, torch.ones(GRID_HW))
     assert (chosen.moment - everything.moment).norm() < 0.2 * everything.moment.norm()
+
+
+def test_looks_that_changed_a_little_are_solved_for_from_those_before() -> None:
+    place = _square(5, 5)
+    before = gather_evidence(_grid(place, seed=6), place)
+    after = before.mix(gather_evidence(_grid(place, seed=7, looks=1), place), 0.1)
+    start, exact = before.solve(), after.solve()
+    assert (after.solve(start) - exact).norm() < 0.05 * (start - exact).norm()
+    torch.testing.assert_close(after.solve(exact), exact, atol=1e-4, rtol=1e-4)
+
+
+def test_another_turn_teaches_from_other_cells(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(appearance, "MOST_CELLS", 10)
+    soft = _square(2, 3)
+    grid, trust = _grid(soft, seed=0), torch.ones(GRID_HW)
+    turns = [gather_evidence(grid, soft, trust, turn) for turn in range(12)]
+    every = gather_evidence(grid, soft)
+    together = turns[0]
+    for i, one in enumerate(turns[1:], start=2):
+        together = together.mix(one, 1 / i)
+    off = [(one.gram - every.gram).norm() for one in (turns[0], together)]
+    assert off[1] < 0.5 * off[0]
 
 
 def test_an_embedding_without_detail_is_refused() -> None:
