@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from .coast_colors import Colors
 from .drift import Drift, DriftEstimator, Flow, Thumb, pixels
 from .motion import SoftMask
-from .quality import SHIPPED, apply_table
+from .quality import SHIPPED, apply_table, invert_table
 from .tracker import TrackerSettings
 from .types import BoolMask, MaskOrigin, ObjectMask, Prompt, RgbImage, TrackState, box_of_mask
 
-HALF_LIFE_MS = 500.0  # of a carried mask's quality: docs/performance.md tells what it was measured on
+HALF_LIFE_MS = 500.0  # of a carried mask's raw quality: docs/performance.md tells what it was measured on
 UNSURE_QUALITY = TrackerSettings().unsure_quality
 SLOPE_PX = 3.0  # of the thumb: as far from the flow's outline one unit of log odds moves it
 MOST_UNITS = 4.0  # of log odds by place: farther off, colour cannot change what flow says
@@ -150,7 +150,8 @@ def resized(found: ObjectMask, hw: tuple[int, int]) -> ObjectMask:
 
 def _aged(found: ObjectMask, age_ms: float) -> ObjectMask:
     """The object with evidence of that age: quality falls, and with it the state."""
-    quality = found.quality * 0.5 ** ((age_ms - found.age_ms) / HALF_LIFE_MS)
+    raw = invert_table(found.quality, SHIPPED) * 0.5 ** ((age_ms - found.age_ms) / HALF_LIFE_MS)
+    quality = apply_table(raw, SHIPPED)
     is_unsure = found.state is TrackState.TRACKED and quality < UNSURE_QUALITY
     state = TrackState.UNCERTAIN if is_unsure else found.state
     return replace(found, quality=quality, state=state, age_ms=age_ms)

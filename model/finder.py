@@ -13,7 +13,15 @@ from .motion import SoftMask
 from .outlook import Outlook
 from .predictor import Predictor
 from .quality import SHIPPED, apply_table
-from .soft_masks import box_in_low_res, box_of_soft, certainty_of, inside_box, logits_of_soft, soft_iou
+from .soft_masks import (
+    box_in_low_res,
+    box_of_soft,
+    certainty_of,
+    fineness_of,
+    inside_box,
+    logits_of_soft,
+    soft_iou,
+)
 from .types import ImageEmbedding, Prompt
 
 # The single mask and the three candidates from box + mask logits, and the single mask from the box alone,
@@ -28,8 +36,8 @@ class FinderSettings:
     decoder_share: float = 0.3  # of the mask decoder in the final mask inside the box, the rest is the map
     predicted_iou_share: float = 0.1  # of the decoder's own guess in choosing a candidate
     least_agreement: float = 0.25  # soft IoU of candidate and map below which the map alone is the mask
-    least_quality: float = 0.15  # a mask of less is not the object, which then counts as unseen
-    found_quality: float = 0.4  # the same for an object that was searched for
+    least_likeness: float = 0.18  # a mask of less is not the object, which then counts as unseen
+    found_likeness: float = 0.42  # the same for an object that was searched for
     box_margin_px: int = 2  # low-res px by which the decoder may reach over its box
 
 
@@ -47,10 +55,14 @@ class Found:
         return bool((self.soft > 0.5).any())
 
     @property
+    def likeness(self) -> float:
+        """How surely it is the object, 0..1: how clear the mask is, and how well decoder and map agree."""
+        return certainty_of(self.soft) * self.agreement
+
+    @property
     def quality(self) -> float:
         """The chance that the mask is good (IoU of at least 0.75); 0 for an empty one."""
-        raw = certainty_of(self.soft) * self.agreement
-        return apply_table(raw, SHIPPED) if self.is_seen else 0.0
+        return apply_table(self.likeness * fineness_of(self.soft), SHIPPED) if self.is_seen else 0.0
 
 
 def find_all(
@@ -109,5 +121,5 @@ def _choose(
     # The decoder speaks for the inside of its box only; a part seen beyond an occluder is the map's.
     share = settings.decoder_share * inside if agreement >= settings.least_agreement else np.float32(0)
     found = Found(share * candidates[choices[best]] + (1 - share) * soft_map, guess, agreement)
-    least = settings.found_quality if outlook.is_search else settings.least_quality
-    return found if found.quality >= least else Found(np.zeros_like(soft_map))
+    least = settings.found_likeness if outlook.is_search else settings.least_likeness
+    return found if found.likeness >= least else Found(np.zeros_like(soft_map))

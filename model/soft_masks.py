@@ -47,6 +47,12 @@ def certainty_of(soft: SoftMask) -> float:
     return float((2 * inside - 1).mean()) if inside.size else 0.0
 
 
+def fineness_of(soft: SoftMask) -> float:
+    """How fine the grid is for the object, 0..1: the IoU of a square of its size that is half a pixel off."""
+    side_px = float(np.sqrt(np.count_nonzero(soft > 0.5)))
+    return max(0.0, 1 - 2 / side_px) if side_px else 0.0
+
+
 def cell_means(soft: SoftMask, grid_hw: tuple[int, int]) -> Tensor:
     """The mean of a soft mask in each cell of a coarser grid (h, w)."""
     return torch.from_numpy(resize_soft(soft, grid_hw, cv2.INTER_AREA))

@@ -154,7 +154,7 @@ class ImageEmbedding:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MaskPrediction:
-    """The decoder's answer to P prompts: C = 1 candidate each, or 3 with multimask output."""
+    """The decoder's answer to P prompts: C = 1 candidate each, or 3 with multimask output, or all 4."""
 
     low_res_logits: torch.Tensor  # (P, C, 4h, 4w) float, mask where > 0, in model input space
     predicted_iou: torch.Tensor  # (P, C) float

