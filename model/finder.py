@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -41,7 +42,7 @@ class FinderSettings:
     box_margin_px: int = 2  # low-res px by which the decoder may reach over its box
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Found:
     """One object on one frame, before it is made a full-size mask."""
 
@@ -49,17 +50,17 @@ class Found:
     predicted_iou: float = 0.0
     agreement: float = 0.0  # soft IoU of the decoder's mask and the map
 
-    @property
+    @cached_property
     def is_seen(self) -> bool:
         """Whether there is any of it."""
         return bool((self.soft > 0.5).any())
 
-    @property
+    @cached_property
     def likeness(self) -> float:
         """How surely it is the object, 0..1: how clear the mask is, and how well decoder and map agree."""
         return certainty_of(self.soft) * self.agreement
 
-    @property
+    @cached_property
     def quality(self) -> float:
         """The chance that the mask is good (IoU of at least 0.75); 0 for an empty one."""
         return apply_table(self.likeness * fineness_of(self.soft), SHIPPED) if self.is_seen else 0.0
