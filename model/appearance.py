@@ -19,7 +19,7 @@ from .types import ImageEmbedding
 BIAS = 0.3  # the constant component beside unit-length features
 RIDGE = 0.01  # of the mean diagonal of the Gram matrix
 STEPS = 10  # of conjugate gradients, for an object's looks that have changed a little
-TINY = 1e-20
+TINY = 1e-20  # in place of a divisor of 0, where the dividend is 0 too
 OBJECT_SHARE = 0.02  # a cell with more of the object than this is on it
 MOST_CELLS = 64  # of the object, and as many of the rest, that teach what they look like on one frame
 TURN_CELLS = 2477  # by which the shuffled cells are rotated from turn to turn; far from all grids' divisors
@@ -128,7 +128,6 @@ class Evidence:
         energy = torch.dot(residual, scaled)
         for _ in range(STEPS):
             image = self.gram.mv(direction) + ridge * direction
-            # Where nothing is left to gain both are 0.
             length = energy / torch.dot(direction, image).clamp(min=TINY)
             weights = weights + length * direction
             residual = residual - length * image

@@ -17,12 +17,13 @@ from numpy.typing import NDArray
 
 from .coast_colors import Colors
 from .drift import Drift, DriftEstimator, Flow, Thumb, pixels
+from .geometry import resize_mask
 from .motion import SoftMask
 from .quality import SHIPPED, apply_table, invert_table
 from .tracker import TrackerSettings
 from .types import BoolMask, MaskOrigin, ObjectMask, Prompt, RgbImage, TrackState, box_of_mask
 
-HALF_LIFE_MS = 500.0  # of a carried mask's raw quality: docs/performance.md tells what it was measured on
+HALF_LIFE_MS = 500.0  # of a carried mask's raw quality: a rule of thumb
 UNSURE_QUALITY = TrackerSettings().unsure_quality
 SLOPE_PX = 3.0  # of the thumb: as far from the flow's outline one unit of log odds moves it
 MOST_UNITS = 4.0  # of log odds by place: farther off, colour cannot change what flow says
@@ -144,7 +145,7 @@ def resized(found: ObjectMask, hw: tuple[int, int]) -> ObjectMask:
     """An object on a picture of another size (h, w) that shows the same; as it is if the size is its own."""
     if found.mask.shape == hw:
         return found
-    mask = cv2.resize(found.mask.view(np.uint8), hw[::-1], interpolation=cv2.INTER_NEAREST).view(np.bool_)
+    mask = resize_mask(found.mask, hw)
     return replace(found, mask=mask, box_xyxy=box_of_mask(mask))
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from .tiny_vit import PATCH_PX
-from .types import RgbImage
+from .types import BoolMask, RgbImage
 
 
 def resized_hw_for(original_hw: tuple[int, int], size: int) -> tuple[int, int]:
@@ -46,3 +47,12 @@ def scale_box(box_xyxy: ArrayLike, from_hw: tuple[int, int], to_hw: tuple[int, i
     """Boxes (..., 4) of an image of size `from_hw` on the same image at size `to_hw`."""
     corners = np.asarray(box_xyxy).reshape(*np.shape(box_xyxy)[:-1], 2, 2)
     return scale_points(corners, from_hw, to_hw).reshape(np.shape(box_xyxy))
+
+
+def resize_mask(mask: BoolMask, hw: tuple[int, int]) -> BoolMask:
+    """A mask (H, W) at another size (h, w): each pixel takes what was at its centre."""
+    size = (hw[1], hw[0])
+    resized: BoolMask = cv2.resize(mask.view(np.uint8), size, interpolation=cv2.INTER_NEAREST_EXACT).view(
+        np.bool_
+    )
+    return resized

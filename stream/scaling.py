@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from maskstream.model.types import BoolMask, Prompt
+from maskstream.model.geometry import resize_mask
+from maskstream.model.types import Prompt
 from numpy.typing import NDArray
 
 Pixels = NDArray[np.float32] | NDArray[np.int32]
@@ -24,7 +25,7 @@ def scaled_prompt(prompt: Prompt, from_hw: tuple[int, int], to_hw: tuple[int, in
         prompt,
         points_xy=_below(scaled_xy(prompt.points_xy, from_hw, to_hw), to_hw),
         box_xyxy=None if prompt.box_xyxy is None else scaled_xy(prompt.box_xyxy, from_hw, to_hw),
-        mask=None if prompt.mask is None else scaled_mask(prompt.mask, to_hw),
+        mask=None if prompt.mask is None else resize_mask(prompt.mask, to_hw),
     )
 
 
@@ -38,11 +39,3 @@ def scaled_xy(xy: Pixels, from_hw: tuple[int, int], to_hw: tuple[int, int]) -> N
 def _below(points_xy: NDArray[np.float32], hw: tuple[int, int]) -> NDArray[np.float32]:
     """Points that rounding put on the far edge, back inside: a point is on a pixel, a box ends beside one."""
     return np.minimum(points_xy, np.nextafter(np.array(hw[::-1], np.float32), np.float32(0)))
-
-
-def scaled_mask(mask: BoolMask, to_hw: tuple[int, int]) -> BoolMask:
-    """Each pixel of the new picture takes what was at its centre."""
-    rows, columns = (
-        (np.arange(new) * 2 + 1) * old // (2 * new) for old, new in zip(mask.shape, to_hw, strict=True)
-    )
-    return mask[np.ix_(rows, columns)]

@@ -7,8 +7,8 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from maskstream.model.geometry import resize_mask
 from maskstream.model.types import ObjectMask, TrackState, box_of_mask
-from maskstream.stream.scaling import scaled_mask
 from maskstream.stream.types import Frame, FrameResult, StreamInfo
 
 
@@ -64,7 +64,7 @@ class Boxes:
         return image
 
     def step(self, image, embedding, prompts, time_s):
-        self.masks = {i: scaled_mask(mask, image.shape[:2]) for i, mask in self.masks.items()}
+        self.masks = {i: resize_mask(mask, image.shape[:2]) for i, mask in self.masks.items()}
         for prompt in prompts:
             if prompt.box_xyxy is None and prompt.mask is None and prompt.object_id in self.masks:
                 continue
