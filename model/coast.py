@@ -20,7 +20,7 @@ from .drift import Drift, DriftEstimator, Flow, Thumb, pixels
 from .geometry import resize_mask
 from .motion import SoftMask
 from .quality import SHIPPED, apply_table, invert_table
-from .tracker import TrackerSettings
+from .tracker_settings import TrackerSettings
 from .types import BoolMask, MaskOrigin, ObjectMask, Prompt, RgbImage, TrackState, box_of_mask
 
 HALF_LIFE_MS = 500.0  # of a carried mask's raw quality: a rule of thumb

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from .drift import Drift, Thumb, agreement, flow_estimator
 from .motion import Motion, MotionEstimator
 from .predictor import Predictor
-from .tracker import Tracker, TrackerSettings
+from .tracker import Tracker
+from .tracker_settings import TrackerSettings
 from .types import RgbImage
 
 

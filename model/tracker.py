@@ -9,150 +9,59 @@ each part is worth.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
-from typing import Literal
 
 import numpy as np
 import torch
 
 from .appearance import AppearanceGrid, AppearanceMemory, gather_evidence
-from .errors import PromptError
-from .finder import FinderSettings, Found, find_all
+from .finder import Found, find_all
 from .first_mask import first_mask
-from .motion import Motion, MotionEstimator, SoftMask
+from .lifecycle import Life, ObjectTracker, is_turn
+from .motion import Motion, SoftMask
 from .outline import Outliner
-from .outlook import Outlook, OutlookSettings, background_of, look_ahead, search
-from .predictor import Predictor
+from .outlook import Outlook, background_of, look_ahead, search
 from .soft_masks import cell_means, resize_soft, stability_of
 from .types import BoolMask, ImageEmbedding, ObjectMask, Prompt, RgbImage, TrackState, box_of_mask
 from .view import View
-
-
-@dataclass(frozen=True, slots=True)
-class TrackerSettings:
-    """The tracker's constants; docs/propagation.md has a measured row for each that matters."""
-
-    outlook: OutlookSettings = OutlookSettings()  # noqa: RUF009
-    finder: FinderSettings = FinderSettings()  # noqa: RUF009
-    sure_agreement: float = 0.8  # of decoder and map; from here on the decoder is asked less
-    ask_every: int = 1  # frames, for an object that it was sure of: objects take turns
-    moved_share: float = 0.25  # of the moved previous mask in that of a frame on which it is not asked
-    confidence: float = 1.0  # power of |2p - 1| in how much a cell with object share p teaches
-    doubt: float = 1.0  # how much a cell left out that looks like the object is kept from teaching
-    learn_every: int = 2  # frames, for an object that it was sure of; the others learn on each
-    learning_rate: float = 0.1  # weight in the appearance memory of what is new in one frame
-    anchor_weight: float = 0.5  # of what the user showed in the appearance memory
-    lost_after_s: float = 1.0  # unseen for longer, an occluded object is lost
-    sure_quality: float = 0.6  # from here on an uncertain track is tracked again
-    # "none": masks of an object do not depend on which others are followed. "exclusive": a pixel is of one
-    # object, and each object is background to the others, which tells look-alikes apart.
-    interaction: Literal["none", "exclusive"] = "none"
-    unsure_quality: float = 0.4  # below, a tracked one becomes uncertain
-
 
 DOUBT_GAIN = 10.0  # anchor response to the chance that a cell left out is the object after all
 
 
 @dataclass(slots=True, eq=False)
-class _Track:
+class _Track(Life):
     """One object's life: its looks, where it was, what is known not to be it, and how it fares."""
 
-    object_id: int
     memory: AppearanceMemory
     soft: SoftMask  # (4h, 4w) on the decoder's low-res grid
     background: SoftMask  # (4h, 4w), 1 where the picture is known to be something else
-    state: TrackState
-    seen_s: float  # media time when it was last seen
     frames_seen: int = 0
     learned_at: int = 0  # the number of frames seen when it learned last
     predicted_iou: float = 0.0  # by the decoder, when it was last asked
     agreement: float = 0.0  # of decoder and map, likewise
 
 
-class Tracker:
-    """Follows objects from their prompts; pure computation, one call per frame in order of time.
+class Tracker(ObjectTracker[_Track]):
+    """Follows objects one after the other; see `ObjectTracker`."""
 
-    Args:
-        predictor: decodes the prompts; the caller encodes the frames with the same.
-        settings: the constants of the method.
-    """
-
-    def __init__(self, predictor: Predictor, settings: TrackerSettings = TrackerSettings()) -> None:  # noqa: B008
-        self._predictor = predictor
-        self._settings = settings
-        self._motion = MotionEstimator()
-        self._tracks: dict[int, _Track] = {}
-
-    @property
-    def object_ids(self) -> tuple[int, ...]:
-        """The objects being followed, in ascending order."""
-        return tuple(sorted(self._tracks))
-
-    def remove(self, object_id: int) -> None:
-        """Stop following an object.
-
-        Raises:
-            PromptError: there is no such object.
-        """
-        self._check_tracked(object_id)
-        del self._tracks[object_id]
-
-    def rename(self, object_id: int, new_id: int) -> None:
-        """Follow an object on under another id; all that is known of it stays.
-
-        Raises:
-            PromptError: there is no such object, or the new id is taken or out of range.
-        """
-        self._check_tracked(object_id)
-        if not 1 <= new_id <= 65535:
-            raise PromptError(f"object_id must be in 1..65535, got {new_id}")
-        if new_id in self._tracks:
-            raise PromptError(f"object {new_id} is tracked already; use another id, or remove it first")
-        track = self._tracks.pop(object_id)
-        track.object_id = new_id
-        self._tracks[new_id] = track
-
-    def interrupted(self) -> None:
-        """The stream broke off after the last frame: on the next one objects are found by looks alone."""
-        self._motion.forget()
-
-    def _check_tracked(self, object_id: int) -> None:
-        if object_id not in self._tracks:
-            tracked = ", ".join(map(str, self.object_ids)) or "none"
-            raise PromptError(f"object {object_id} is not tracked; tracked are: {tracked}")
-
-    @torch.inference_mode()
-    def step(
+    def _find(
         self,
         image: RgbImage,
         embedding: ImageEmbedding,
-        prompts: Sequence[Prompt] = (),
-        time_s: float = 0.0,
-    ) -> tuple[ObjectMask, ...]:
-        """Masks of all objects on the next frame, in order of object_id.
-
-        Args:
-            image: (H, W, 3) uint8 RGB, the frame itself, for optical flow.
-            embedding: the same frame encoded.
-            prompts: objects that the user shows on this frame; a known id is corrected, a new one begins.
-            time_s: media time of the frame; tells an occluded object from a lost one.
-
-        Raises:
-            PromptError: a prompt lies beside the picture, or two prompts name one object.
-        """
-        _check_prompts(prompts, embedding.original_hw)
-        motion = self._motion.step(image)
+        motion: Motion | None,
+        shown: Mapping[int, Prompt],
+        time_s: float,
+    ) -> list[ObjectMask]:
         view = View(embedding, AppearanceGrid.of(embedding), Outliner(image, embedding), time_s)
-        shown = {prompt.object_id: prompt for prompt in prompts}
         known = [self._tracks[object_id] for object_id in self.object_ids]
         outlooks = {track.object_id: self._look_ahead(track, view, motion) for track in known}
         followed = [track for track in known if track.object_id not in shown]
         masks = self._follow(followed, outlooks, view)
         for prompt in shown.values():
             masks.append(self._show(prompt, outlooks.get(prompt.object_id), view))
-        return tuple(sorted(masks, key=lambda mask: mask.object_id))
+        return masks
 
     def _look_ahead(self, track: _Track, view: View, motion: Motion | None) -> Outlook:
         """Near where it was; over the whole picture if that is unknown or holds nothing."""
@@ -178,11 +87,11 @@ class Tracker:
             memory.add_anchor(anchor)
         self._tracks[prompt.object_id] = _Track(
             object_id=prompt.object_id,
+            state=TrackState.TRACKED,
+            seen_s=view.time_s,
             memory=memory,
             soft=found.soft,
             background=background_of(found.soft),
-            state=TrackState.TRACKED,
-            seen_s=view.time_s,
         )
         return _object_mask(self._tracks[prompt.object_id], found, view, prompt.mask)
 
@@ -213,7 +122,7 @@ class Tracker:
     def _is_asked_for(self, track: _Track, outlook: Outlook) -> bool:
         """Whether the decoder is asked for an object: where there is doubt, and now and then."""
         is_sure = not outlook.is_search and track.agreement >= self._settings.sure_agreement
-        return not is_sure or (track.frames_seen + track.object_id) % self._settings.ask_every == 0
+        return not is_sure or is_turn(track.frames_seen, track.object_id, self._settings.ask_every)
 
     def _moved_along(self, track: _Track, outlook: Outlook) -> Found:
         """An object without the decoder: its map, with what the decoder drew before moved to this frame."""
@@ -223,19 +132,18 @@ class Tracker:
 
     def _update(self, track: _Track, outlook: Outlook, found: Found, view: View) -> None:
         """Remember where the object was and what it looked like, as far as that is sure."""
-        grid, time_s = view.grid, view.time_s
+        grid = view.grid
         track.soft = found.soft
         track.predicted_iou, track.agreement = found.predicted_iou, found.agreement
-        track.state = self._next_state(track, found, time_s)
+        self._live_on(track, found.is_seen, found.quality, view.time_s)
         as_shown = outlook.as_shown
         other = resize_soft(as_shown.cpu().numpy(), found.soft.shape) < 0
         track.background = np.maximum(outlook.background, other) * background_of(found.soft)
         if not found.is_seen:
             return
-        track.seen_s = time_s
         track.frames_seen += 1
-        is_turn = (track.frames_seen + track.object_id) % self._settings.learn_every == 0
-        if not is_turn and found.agreement >= self._settings.sure_agreement:
+        is_its_turn = is_turn(track.frames_seen, track.object_id, self._settings.learn_every)
+        if not is_its_turn and found.agreement >= self._settings.sure_agreement:
             return
         share = cell_means(found.soft, grid.grid_hw).to(as_shown.device)
         known = cell_means(track.background, grid.grid_hw).to(as_shown.device)
@@ -247,24 +155,6 @@ class Tracker:
         kept = (1 - self._settings.learning_rate) ** (track.frames_seen - track.learned_at)
         track.memory.learn(gather_evidence(grid, share, trust, track.frames_seen), 1 - kept)
         track.learned_at = track.frames_seen
-
-    def _next_state(self, track: _Track, found: Found, time_s: float) -> TrackState:
-        """The state with hysteresis, so that it does not flicker about a threshold."""
-        settings = self._settings
-        if not found.is_seen:
-            lost = time_s - track.seen_s > settings.lost_after_s
-            return TrackState.LOST if lost else TrackState.OCCLUDED
-        was_sure = track.state is TrackState.TRACKED
-        needed = settings.unsure_quality if was_sure else settings.sure_quality
-        return TrackState.TRACKED if found.quality >= needed else TrackState.UNCERTAIN
-
-
-def _check_prompts(prompts: Sequence[Prompt], original_hw: tuple[int, int]) -> None:
-    ids = [prompt.object_id for prompt in prompts]
-    if len(set(ids)) < len(ids):
-        raise PromptError(f"two prompts for one object on one frame, ids {ids}: merge them into one prompt")
-    for prompt in prompts:
-        prompt.check_inside(original_hw)
 
 
 def _kept_apart(outlooks: Sequence[Outlook], found: Sequence[Found]) -> tuple[list[Outlook], list[Found]]:

@@ -20,7 +20,8 @@ from pathlib import Path
 import numpy as np
 import torch
 from maskstream.model.predictor import Predictor, load_predictor
-from maskstream.model.tracker import Tracker, TrackerSettings
+from maskstream.model.tracker import Tracker
+from maskstream.model.tracker_settings import TrackerSettings
 from maskstream.model.types import ImageEmbedding, RgbImage
 from maskstream.stream.agenda import Agenda
 from maskstream.stream.commands import Command

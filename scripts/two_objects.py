@@ -23,7 +23,8 @@ import numpy as np
 import torch
 from ablate import CachedPredictor
 from maskstream.model.predictor import Predictor, load_predictor
-from maskstream.model.tracker import Tracker, TrackerSettings
+from maskstream.model.tracker import Tracker
+from maskstream.model.tracker_settings import TrackerSettings
 from maskstream.model.types import BoolMask, RgbImage, box_of_mask
 from maskstream.stream.agenda import Agenda
 from maskstream.stream.commands import Command

@@ -9,7 +9,7 @@ from fractions import Fraction
 from maskstream.model.coast import Coaster
 from maskstream.model.guided_motion import GuidedMotion, GuidedTracker
 from maskstream.model.predictor import Predictor
-from maskstream.model.tracker import TrackerSettings
+from maskstream.model.tracker_settings import TrackerSettings
 
 from .agenda import Agenda
 from .fleet_gate import Turn

@@ -316,7 +316,8 @@ def make_segmenter(
         predictor: the networks.
         turn: waited for before a frame is worked on, where other streams use the networks too.
     """
-    from maskstream.model.tracker import Tracker, TrackerSettings
+    from maskstream.model.tracker import Tracker
+    from maskstream.model.tracker_settings import TrackerSettings
 
     from .fleet_gate import InTurn
     from .ladder_live import live_ladder

@@ -10,7 +10,8 @@ from maskstream.model.checkpoint import StateDict, build_model
 from maskstream.model.errors import PromptError
 from maskstream.model.metrics import region_iou
 from maskstream.model.predictor import Predictor
-from maskstream.model.tracker import Tracker, TrackerSettings
+from maskstream.model.tracker import Tracker
+from maskstream.model.tracker_settings import TrackerSettings
 from maskstream.model.types import ImageEmbedding, MaskPrediction, ObjectMask, Prompt, TrackState
 from maskstream.stream.sources import open_source
 from maskstream.stream.synthetic import SyntheticSource

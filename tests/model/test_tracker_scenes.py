@@ -12,7 +12,8 @@ from maskstream.model import tracker
 from maskstream.model.checkpoint import StateDict, build_model
 from maskstream.model.metrics import region_iou
 from maskstream.model.predictor import Predictor
-from maskstream.model.tracker import Tracker, TrackerSettings
+from maskstream.model.tracker import Tracker
+from maskstream.model.tracker_settings import TrackerSettings
 from maskstream.model.types import BoolMask, ObjectMask, Prompt, RgbImage, TrackState
 from maskstream.stream.scenes import Path, Scene, Thing, still, straight
 from numpy.typing import NDArray
