@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -27,7 +28,7 @@ Pair = tuple[Tensor, Tensor]
 # detail 0.009, logits 0.002; in bfloat16 0.02, 0.07 and 0.012.
 TOLERANCES = {torch.float32: 2e-3, torch.float16: 0.03, torch.bfloat16: 0.12}
 _NAMES = {torch.float32: "cuda", torch.float16: "cuda-fp16", torch.bfloat16: "cuda-bf16"}
-MOST_IMAGES = 8  # encoded together
+MOST_IMAGES = 8  # encoded together, or with prompts on them decoded together
 PROMPTS = (1, 2, 4, 8, 12, 16, 24, 32, 48)  # decoded together; others are filled up to the next of these
 TOKENS = 2  # of a box or a point, which nearly all prompts are; others are filled up to a multiple of 4
 _COMPILED_SHAPES = 64  # beyond the usual limit PyTorch would silently compile no more
@@ -68,7 +69,8 @@ class CudaEngine:
         if compiled:
             self._encode = torch.compile(self._model.encode, dynamic=False)
         self._encoders: dict[tuple[int, int, int], Replay] = {}  # by images and input's size
-        self._decoders: dict[tuple[int, int, int, int], Replay] = {}  # by prompts, tokens and grid's size
+        self._decoders: dict[tuple[int, ...], Replay] = {}  # by images, prompts, tokens and grid's size
+        self._images: dict[tuple[int, ...], Tensor] = {}  # that they read, by images and grid's size
 
     def prepare(self, input_hw: tuple[int, int], images: int = 1) -> None:
         """See `Engine.prepare`: everything that frames of one size need is compiled and recorded."""
@@ -94,8 +96,9 @@ class CudaEngine:
             self._encoder(together, input_hw)
             together *= 2
         grid_hw = (input_hw[0] // PATCH_PX, input_hw[1] // PATCH_PX)
-        for prompts in PROMPTS if self._as_graphs else PROMPTS[:1]:
-            self._decoder(prompts, TOKENS, grid_hw)
+        for together in (1, MOST_IMAGES) if images > 1 else (1,):
+            for prompts in PROMPTS if self._as_graphs else PROMPTS[:1]:
+                self._decoder(together, prompts, TOKENS, grid_hw)
 
     @torch.inference_mode()
     def encode(self, pixels: Tensor) -> Pair:
@@ -116,19 +119,35 @@ class CudaEngine:
         grid_hw = (features.shape[2], features.shape[3])
         points_xy, labels, *masks = prompts.with_masks(grid_hw)
         given = (*_filled_tokens(points_xy, labels), *masks)
-        if len(features) > 1:  # an image for each prompt: rare, and of any number
-            logits, iou = self._decode_static(features, *given)
+        if len(features) == 1:
+            parts = self._decode_all(features, given)
+        elif prompts.image_index is not None and len(features) <= MOST_IMAGES:
+            parts = self._decode_all(features, (*given, prompts.image_index))
         else:
-            parts = ([tensor[rows] for tensor in given] for rows in _slices(len(labels)))
-            logits, iou = _joined([self._decode_some(features, part, grid_hw) for part in parts])
+            parts = self._decode_apart(prompts.pick_images(features), given)
+        logits, iou = _joined(parts)
         return logits[:, outputs], iou[:, outputs]
 
-    def _decode_some(self, features: Tensor, given: Sequence[Tensor], grid_hw: tuple[int, int]) -> Pair:
-        """At most as many prompts as are decoded together."""
-        count = len(given[0])
+    def _decode_apart(self, features: Tensor, given: Sequence[Tensor]) -> list[Pair]:
+        """Each prompt on an image of its own, of any number."""
+        parts, index = [], torch.arange(MOST_IMAGES, device=self._device)
+        for some in _slices(len(features), MOST_IMAGES):
+            own = features[some]
+            parts += self._decode_all(own, (*_rows(given, some), index[: len(own)]))
+        return parts
+
+    def _decode_all(self, features: Tensor, given: Sequence[Tensor]) -> list[Pair]:
+        return [self._decode_some(features, _rows(given, some)) for some in _slices(len(given[0]))]
+
+    def _decode_some(self, features: Tensor, given: Sequence[Tensor]) -> Pair:
+        """At most as many prompts as are decoded together: on one image, or with an index of each one's."""
+        points_xy, labels, _, _, *image_index = given
+        grid_hw, count = (features.shape[2], features.shape[3]), len(labels)
         filled_to = next(prompts for prompts in PROMPTS if prompts >= count)
-        rows = [_filled_rows(tensor, filled_to) for tensor in given]
-        logits, iou = self._decoder(filled_to, given[1].shape[1], grid_hw)(features, *rows)
+        images = MOST_IMAGES if image_index else 1
+        self._images_of(images, grid_hw)[: len(features)].copy_(features)
+        decoder = self._decoder(images, filled_to, labels.shape[1], grid_hw)
+        logits, iou = decoder(*(_filled_rows(tensor, filled_to) for tensor in given))
         return logits[:count], iou[:count]
 
     def _encoder(self, images: int, input_hw: tuple[int, int]) -> Replay:
@@ -139,27 +158,38 @@ class CudaEngine:
                 self._encoders[key] = Replay(self._encode, (example,), self._as_graphs)
         return self._encoders[key]
 
-    def _decoder(self, prompts: int, tokens: int, grid_hw: tuple[int, int]) -> Replay:
-        key = (prompts, tokens, *grid_hw)
+    def _decoder(self, images: int, prompts: int, tokens: int, grid_hw: tuple[int, int]) -> Replay:
+        """For prompts on one image; or, with an index of each prompt's, on any of so many."""
+        key = (images, prompts, tokens, *grid_hw)
         if key not in self._decoders:
-            self._decoders[key] = Replay(
-                self._decode_static, self._example(prompts, tokens, grid_hw), self._as_graphs, self._pool
-            )
+            work = partial(self._decode_static, self._images_of(images, grid_hw))
+            example = self._example(images, prompts, tokens, grid_hw)
+            self._decoders[key] = Replay(work, example, self._as_graphs, self._pool)
         return self._decoders[key]
+
+    def _images_of(self, images: int, grid_hw: tuple[int, int]) -> Tensor:
+        """Where image embeddings are put for decoders to read: one place for all numbers of prompts."""
+        key = (images, *grid_hw)
+        if key not in self._images:
+            self._images[key] = torch.zeros(images, EMBEDDING_DIM, *grid_hw, device=self._device)
+        return self._images[key]
 
     def _decode_static(self, features: Tensor, *given: Tensor) -> Pair:
         prompts = PromptBatch(*given)
         return self._model.decode(features, prompts, _token_mask(prompts.labels))
 
-    def _example(self, prompts: int, tokens: int, grid_hw: tuple[int, int]) -> tuple[Tensor, ...]:
+    def _example(
+        self, images: int, prompts: int, tokens: int, grid_hw: tuple[int, int]
+    ) -> tuple[Tensor, ...]:
         height, width = grid_hw
-        shapes = (
-            ((1, EMBEDDING_DIM, height, width), torch.float32),
+        shapes = [
             ((prompts, tokens, 2), torch.float32),
             ((prompts, tokens), torch.int64),
             ((prompts, 1, 4 * height, 4 * width), torch.float32),
             ((prompts,), torch.bool),
-        )
+        ]
+        if images > 1:
+            shapes.append(((prompts,), torch.int64))
         return tuple(torch.zeros(shape, dtype=dtype, device=self._device) for shape, dtype in shapes)
 
 
@@ -182,9 +212,13 @@ def _filled_rows(tensor: Tensor, rows: int) -> Tensor:
     return tensor if not missing else torch.cat([tensor, tensor[:1].expand(missing, *tensor.shape[1:])])
 
 
-def _slices(count: int) -> Iterator[slice]:
-    for start in range(0, count, PROMPTS[-1]):
-        yield slice(start, min(count, start + PROMPTS[-1]))
+def _rows(tensors: Sequence[Tensor], rows: slice) -> tuple[Tensor, ...]:
+    return tuple(tensor[rows] for tensor in tensors)
+
+
+def _slices(count: int, most: int = PROMPTS[-1]) -> Iterator[slice]:
+    for start in range(0, count, most):
+        yield slice(start, min(count, start + most))
 
 
 def _joined(parts: Sequence[tuple[Tensor, ...]]) -> Pair:

@@ -25,7 +25,10 @@ class Engine(Protocol):
 
     @property
     def most_images(self) -> int:
-        """How many images it gains by encoding together; 1 where each is as quick alone."""
+        """How many images it gains by having together, be it to encode them or to decode prompts on them.
+
+        1 where each is as quick alone.
+        """
 
     @property
     def prepares_aside(self) -> bool:
@@ -33,6 +36,8 @@ class Engine(Protocol):
 
     def prepare(self, input_hw: tuple[int, int], images: int = 1) -> None:
         """Do now what the first image of this size (h, w) px would wait for, or so many together.
+
+        What several images need is prepared where `images` is more than one.
 
         Raises:
             EngineError: the engine cannot run the networks at this size, or computes wrongly.
@@ -47,7 +52,8 @@ class Engine(Protocol):
         """Low-res logits (P, C, 4h, 4w) and predicted IoU (P, C) of P prompts.
 
         Args:
-            features: image embedding (1, 256, h, w) shared by all prompts, or (P, 256, h, w), one each.
+            features: image embedding (1, 256, h, w) shared by all prompts, or (P, 256, h, w), one each, or
+                (I, 256, h, w), where the prompts say which of them they are on.
             prompts: of any kinds.
             outputs: the C of the four mask tokens to decode: SINGLE_MASK, MULTIMASK or ALL_MASKS.
         """

@@ -107,7 +107,7 @@ class GraphEngine(ABC):
         grid_h, grid_w = features.shape[2], features.shape[3]
         network = self._network("decoder", (PATCH_PX * grid_h, PATCH_PX * grid_w))
         points_xy, labels, mask_logits, has_mask = prompts.with_masks((grid_h, grid_w))
-        features = features.expand(len(labels), -1, -1, -1)
+        features = prompts.pick_images(features).expand(len(labels), -1, -1, -1)
         decoded = []
         for row in range(len(labels)):
             one, is_token = slice(row, row + 1), labels[row] != PADDING

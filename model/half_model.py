@@ -67,7 +67,7 @@ class HalfModel(nn.Module):
         """As `MobileSam.decode` with ALL_MASKS."""
         encoder, grid_hw = self.twin.prompt_encoder, (features.shape[2], features.shape[3])
         sparse = encoder.sparse(prompts, PATCH_PX * max(grid_hw)).to(self.dtype)
-        image = (features + encoder.dense(prompts)).to(self.dtype)
+        image = (prompts.pick_images(features) + encoder.dense(prompts)).to(self.dtype)
         image_pe = encoder.grid_positions(grid_hw).to(self.dtype)
         logits, predicted_iou = self.twin.mask_decoder(image, image_pe, sparse, token_mask, ALL_MASKS)
         return logits.float(), predicted_iou.float()

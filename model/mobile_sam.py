@@ -74,14 +74,15 @@ class MobileSam(nn.Module):
         There is no branch on data in it, so that it can be exported.
 
         Args:
-            features: image embedding (1, 256, h, w) shared by all prompts, or (P, 256, h, w), one each.
+            features: image embedding (1, 256, h, w) shared by all prompts, or (P, 256, h, w), one each, or
+                (I, 256, h, w), where the prompts say which of them they are on.
             prompts: P prompts of N tokens.
             token_mask: (P, N) bool, False for padding; None when nothing is padded.
             outputs: which mask tokens to decode: SINGLE_MASK, MULTIMASK or ALL_MASKS.
         """
         grid_hw = (features.shape[2], features.shape[3])
         sparse = self.prompt_encoder.sparse(prompts, PATCH_PX * max(grid_hw))
-        image = features + self.prompt_encoder.dense(prompts)
+        image = prompts.pick_images(features) + self.prompt_encoder.dense(prompts)
         image_pe = self.prompt_encoder.grid_positions(grid_hw)
         decoded: tuple[Tensor, Tensor] = self.mask_decoder(image, image_pe, sparse, token_mask, outputs)
         return decoded

@@ -42,6 +42,20 @@ def batch_prompts(
     )
 
 
+def join_prompts(batches: Sequence[PromptBatch], grid_hw: tuple[int, int]) -> PromptBatch:
+    """Prompts on several images as one batch.
+
+    Args:
+        batches: those on the first image, on the second, ...; all of the same number of tokens.
+        grid_hw: the (h, w) of all the image embeddings.
+    """
+    all_four = zip(*(each.with_masks(grid_hw) for each in batches), strict=True)
+    points_xy, labels, mask_logits, has_mask = (torch.cat(same) for same in all_four)
+    # Made where it is used: to bring a list of numbers to a GPU would be to wait for all it has to do.
+    rows = [each.labels.new_full((len(each.labels),), image) for image, each in enumerate(batches)]
+    return PromptBatch(points_xy, labels, mask_logits, has_mask, torch.cat(rows))
+
+
 def _check_masks(prompt: Prompt, embedding: ImageEmbedding) -> None:
     mask, logits = prompt.mask, prompt.low_res_logits
     if mask is not None and mask.shape != embedding.original_hw:

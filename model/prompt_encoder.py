@@ -29,6 +29,12 @@ class PromptBatch:
     labels: Tensor  # (P, N) int64, see above
     mask_logits: Tensor | None = None  # (P, 1, 4h, 4w) float32; None where no prompt has a mask
     has_mask: Tensor | None = None  # (P,) bool; None where all of them have mask logits, or none has
+    # (P,) int64, on which of several images each prompt is; None where all are on one, or each on its own.
+    image_index: Tensor | None = None
+
+    def pick_images(self, features: Tensor) -> Tensor:
+        """Of image embeddings (I, 256, h, w) each prompt's own (P, 256, h, w); all, where none is told."""
+        return features if self.image_index is None else features.index_select(0, self.image_index)
 
     def with_masks(self, grid_hw: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The four tensors, for networks that take mask logits with every prompt, be they blank.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import copy
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from maskstream.model.engines import Engine, TorchEngine
 from maskstream.model.errors import EngineError
 from maskstream.model.mask_decoder import ALL_MASKS, MULTIMASK, SINGLE_MASK
 from maskstream.model.mobile_sam import MobileSam
+from maskstream.model.prompt_batch import join_prompts
 from maskstream.model.prompt_encoder import (
     BOX_BOTTOM_RIGHT,
     BOX_TOP_LEFT,
@@ -26,9 +28,11 @@ from maskstream.model.prompt_encoder import (
     PromptBatch,
 )
 from maskstream.model.self_check import check_engine
-from torch import Tensor
+from torch import Tensor, nn
+from torch._subclasses import FakeTensorMode
 
 HW = (64, 96)
+GRID_HW = (4, 6)  # of its image embedding
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
@@ -58,9 +62,22 @@ def pixels_of(images: int = 1, hw: tuple[int, int] = HW) -> Tensor:
     return torch.randn(images, 3, *hw, generator=torch.Generator().manual_seed(0))
 
 
+def features_of(images: int) -> Tensor:
+    """Noise: what networks with random weights make of different pictures is the same."""
+    return torch.randn(images, 256, *GRID_HW, generator=torch.Generator().manual_seed(2))
+
+
 def boxes(prompts: int) -> tuple[Tensor, Tensor]:
     corners = torch.tensor([[10.0, 12.0], [60.0, 50.0]]) + torch.arange(prompts)[:, None, None] % 7
     return corners, torch.tensor([BOX_TOP_LEFT, BOX_BOTTOM_RIGHT]).expand(prompts, -1)
+
+
+def on_images(counts: Sequence[int]) -> list[PromptBatch]:
+    """Prompts on several images, so many on each; on every other image with mask logits."""
+    random = torch.Generator().manual_seed(1)
+    masks = [torch.randn(count, 1, HW[0] // 4, HW[1] // 4, generator=random) for count in counts]
+    pairs = enumerate(zip(counts, masks, strict=True))
+    return [PromptBatch(*boxes(count), mask if place % 2 else None) for place, (count, mask) in pairs]
 
 
 def gap(found: tuple[Tensor, ...], expected: tuple[Tensor, ...]) -> float:
@@ -121,7 +138,7 @@ def test_any_number_of_boxes(model: MobileSam, prompts: int, outputs: slice) -> 
     logits = torch.randn(prompts, 1, HW[0] // 4, HW[1] // 4, generator=torch.Generator().manual_seed(1))
     given = (features, PromptBatch(*boxes(prompts), logits, torch.arange(prompts) % 2 == 0), outputs)
     assert gap(engine.decode(*given), plain.decode(*given)) < 1e-4
-    assert {key[0] for key in engine._decoders} <= set(cuda_engine.PROMPTS)
+    assert {key[1] for key in engine._decoders} <= set(cuda_engine.PROMPTS)
 
 
 def test_prompts_of_many_kinds_and_without_masks(model: MobileSam) -> None:
@@ -133,14 +150,54 @@ def test_prompts_of_many_kinds_and_without_masks(model: MobileSam) -> None:
     logits = torch.randn(2, 1, HW[0] // 4, HW[1] // 4)
     for prompts in (PromptBatch(points, labels), PromptBatch(*one), PromptBatch(*one, logits)):
         assert gap(engine.decode(features, prompts), plain.decode(features, prompts)) < 1e-4
-    assert {key[1] for key in engine._decoders} == {4}
+    assert {key[2] for key in engine._decoders} == {4}
 
 
-def test_an_image_for_each_prompt(model: MobileSam) -> None:
+@pytest.mark.parametrize("images", [3, 9])
+def test_an_image_for_each_prompt(model: MobileSam, images: int) -> None:
     plain, engine = TorchEngine(model), engine_of(model)
-    features, _ = plain.encode(pixels_of(3))
-    given = (features, PromptBatch(*boxes(3)))
+    given = (features_of(images), PromptBatch(*boxes(images)))
     assert gap(engine.decode(*given), plain.decode(*given)) < 1e-4
+
+
+@pytest.mark.parametrize("counts", [(2, 1, 4), (30, 20)], ids=str)
+@pytest.mark.parametrize("kind", [TorchEngine, engine_of], ids=["torch", "cuda"])
+def test_prompts_on_several_images_are_decoded_as_if_alone(
+    model: MobileSam, kind: Callable[[MobileSam], Engine], counts: tuple[int, ...]
+) -> None:
+    engine, features, batches = kind(model), features_of(len(counts)), on_images(counts)
+    found = engine.decode(features, join_prompts(batches, GRID_HW), ALL_MASKS)
+    alone = [engine.decode(features[i : i + 1], batch, ALL_MASKS) for i, batch in enumerate(batches)]
+    expected = tuple(torch.cat(parts) for parts in zip(*alone, strict=True))
+    assert gap(found, expected) < 1e-5
+    on_another = engine.decode(features.flip(0), join_prompts(batches, GRID_HW), ALL_MASKS)
+    assert gap(on_another, expected) > 1e-2  # it does matter which image
+
+
+def test_more_images_than_are_decoded_together(model: MobileSam) -> None:
+    plain, engine = TorchEngine(model), engine_of(model)
+    features, prompts = features_of(10), join_prompts(on_images((1, 2) * 5), GRID_HW)
+    assert gap(engine.decode(features, prompts), plain.decode(features, prompts)) < 1e-4
+
+
+def test_what_several_streams_need_is_recorded_before_the_first_frame(
+    model: MobileSam, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[tuple[int, ...]]] = []
+
+    def record(work: object, example: tuple[Tensor, ...], as_graph: bool, pool: object = None) -> None:
+        asked.append([tuple(tensor.shape) for tensor in example])
+
+    engine = engine_of(model)
+    engine._as_graphs = True
+    monkeypatch.setattr(cuda_engine, "Replay", record)
+    engine.prepare(HW)
+    alone = {(1, prompts, 2, 4, 6) for prompts in cuda_engine.PROMPTS}
+    assert set(engine._decoders) == alone
+    engine.prepare(HW, images=3)
+    joined = {(8, prompts, 2, 4, 6) for prompts in cuda_engine.PROMPTS}
+    assert set(engine._decoders) == alone | joined
+    assert asked[-1] == [(48, 2, 2), (48, 2), (48, 1, 16, 24), (48,), (48,)]
 
 
 def test_results_are_the_caller_s_own(model: MobileSam) -> None:
@@ -162,6 +219,35 @@ def test_no_branch_of_the_networks_waits_for_data() -> None:
     assert (logits.shape, iou.shape) == ((2, 1, 16, 24), (2, 1))
     with_masks = PromptBatch(*prompts.with_masks((4, 6)))
     assert half.decode(features, with_masks, None)[0].shape == (2, 4, 16, 24)
+
+
+def test_nothing_asks_the_gpu_for_a_value_and_all_tensors_are_there(model: MobileSam) -> None:
+    """Fake tensors have a device but no values: they refuse both."""
+    fake = FakeTensorMode()
+    networks = copy.deepcopy(model)
+    engine = engine_of(networks, torch.float16)
+    for module in (networks, engine._model):
+        bring_to_gpu(module, fake)
+    engine._device = torch.device("cuda")
+    with fake:
+        engine.prepare(HW, images=3)
+        features, detail = engine.encode(pixels_of(3).to("cuda"))
+        given = [PromptBatch(*(tensor.to("cuda") for tensor in boxes(count))) for count in (2, 1, 4)]
+        given[1] = PromptBatch(*given[1].with_masks((4, 6)))
+        joined = join_prompts(given, (4, 6))
+        for found in (engine.decode(features, joined), TorchEngine(networks).decode(features, joined)):
+            assert [(tensor.device.type, len(tensor)) for tensor in found] == [("cuda", 7)] * 2
+        assert engine.decode(features[:1], given[2])[0].device.type == detail.device.type == "cuda"
+
+
+def bring_to_gpu(networks: nn.Module, fake: FakeTensorMode) -> None:
+    for module in networks.modules():
+        for tensors in (module._parameters, module._buffers):
+            for name, tensor in tensors.items():
+                if tensor is not None:
+                    there = fake.from_tensor(tensor.detach())
+                    with fake:
+                        tensors[name] = there.to("cuda")  # type: ignore[assignment]
 
 
 def test_where_nothing_can_be_compiled_it_runs_uncompiled(
@@ -249,6 +335,13 @@ def test_on_a_gpu(dtype: torch.dtype, compiled: bool) -> None:
     for prompts in (1, 5, 50):
         given = (features, PromptBatch(*(tensor.to("cuda") for tensor in boxes(prompts))), ALL_MASKS)
         assert gap(engine.decode(*given), plain.decode(*given)) < engine.tolerance
+    recorded = len(engine._decoders)
+    features, _ = plain.encode(pixels)
+    batches = [PromptBatch(*(tensor.to("cuda") for tensor in boxes(count))) for count in (2, 1, 20)]
+    prompts = join_prompts(batches, (hw[0] // 16, hw[1] // 16))
+    found, expected = engine.decode(features, prompts), plain.decode(features, prompts)
+    assert gap(found, expected) < engine.tolerance
+    assert len(engine._decoders) == recorded  # all that it takes was recorded beforehand
 
 
 @pytest.mark.gpu

@@ -77,16 +77,25 @@ def test_the_encoder_is_torchs(model: MobileSam, engine: OpenVINOEngine, count: 
 @pytest.mark.parametrize(
     ("masks", "outputs"), [("none", SINGLE_MASK), ("some", ALL_MASKS), ("all", MULTIMASK)]
 )
-@pytest.mark.parametrize("images", ["one image", "an image each"])
+@pytest.mark.parametrize(
+    ("images", "image_index"),
+    [(1, None), (3, None), (2, torch.tensor([1, 0, 1]))],
+    ids=["one image", "an image each", "two images"],
+)
 def test_the_decoder_is_torchs(
-    model: MobileSam, engine: OpenVINOEngine, images: str, masks: str, outputs: slice
+    model: MobileSam,
+    engine: OpenVINOEngine,
+    images: int,
+    image_index: Tensor | None,
+    masks: str,
+    outputs: slice,
 ) -> None:
-    features, _ = TorchEngine(model).encode(_pixels(1 if images == "one image" else 3))
+    features = torch.randn(images, 256, 4, 6, generator=torch.Generator().manual_seed(5))
     points_xy = torch.tensor([[[8.0, 9.0], [70.0, 50.0], [30.0, 20.0]]]).repeat(3, 1, 1)
     labels = torch.tensor([[2, 3, 1], [2, 3, PADDING], [1, PADDING, PADDING]])
     mask_logits = 5 * torch.randn(3, 1, 16, 24, generator=torch.Generator().manual_seed(4))
     has_mask = torch.tensor([True, False, True]) if masks == "some" else None
-    prompts = PromptBatch(points_xy, labels, None if masks == "none" else mask_logits, has_mask)
+    prompts = PromptBatch(points_xy, labels, None if masks == "none" else mask_logits, has_mask, image_index)
     expected = TorchEngine(model).decode(features, prompts, outputs)
     assert expected[0].abs().max() > 1
     assert _gap(engine.decode(features, prompts, outputs), expected) < 1e-3

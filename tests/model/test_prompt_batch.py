@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from maskstream.model.prompt_batch import batch_prompts, logits_of_mask
+from maskstream.model.prompt_batch import batch_prompts, join_prompts, logits_of_mask
+from maskstream.model.prompt_encoder import PromptBatch
 from maskstream.model.types import ImageEmbedding, Prompt
 
 CPU = torch.device("cpu")
@@ -45,3 +46,18 @@ def test_masks_stand_beside_prompts_without_one() -> None:
     assert batch.has_mask.tolist() == [False, True, True]
     assert torch.equal(batch.mask_logits[1], logits_of_mask(mask, HALF))
     assert (batch.mask_logits[2] == 3).all()  # the decoder's own logits are better than a drawn mask's
+
+
+def test_batches_on_several_images_are_joined() -> None:
+    points, labels = torch.arange(12.0).reshape(3, 2, 2), torch.tensor([[2, 3], [1, -1], [2, 3]])
+    logits = torch.ones(1, 1, 36, 64)
+    batches = [PromptBatch(points[:2], labels[:2]), PromptBatch(points[2:], labels[2:], logits)]
+    joined = join_prompts(batches, (9, 16))
+    assert torch.equal(joined.points_xy, points)
+    assert torch.equal(joined.labels, labels)
+    assert joined.mask_logits is not None and joined.has_mask is not None
+    assert joined.mask_logits.sum(dim=(1, 2, 3)).tolist() == [0, 0, 36 * 64]
+    assert joined.has_mask.tolist() == [False, False, True]
+    features = torch.arange(2.0)[:, None, None, None]
+    assert joined.pick_images(features).flatten().tolist() == [0, 0, 1]
+    assert batches[0].pick_images(features) is features
