@@ -1,7 +1,9 @@
 """One thread that runs the networks for several streams; each has an `Engine` of its own that asks it.
 
-Frames that wait at the same moment are encoded together, where the engine gains by that. Decoding goes first:
-it is short, and finishes a frame that was begun.
+Frames that wait at the same moment are encoded together, where the engine gains by that, and so are prompts
+on frames of several streams decoded. Decoding goes first: it is short, and finishes a frame that was begun.
+It is not made to wait for company: while the GPU is busy that comes by itself (see `fleet_pace`), while it is
+idle the wait would be longer than the work.
 """
 
 from __future__ import annotations
@@ -11,14 +13,17 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from maskstream.model.engines import Engine
 from maskstream.model.errors import EngineError
 from maskstream.model.mask_decoder import SINGLE_MASK
+from maskstream.model.prompt_batch import join_prompts
 from maskstream.model.prompt_encoder import PromptBatch
 from torch import Tensor
+
+from .fleet_pace import Moment, Pace
 
 Pair = tuple[Tensor, Tensor]
 
@@ -32,11 +37,33 @@ class _Frame:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class _Prompts:
+    """Prompts on a frame's image embedding to be decoded, and who waits for it; see `Engine.decode`."""
+
+    features: Tensor
+    prompts: PromptBatch
+    outputs: slice
+    answer: Future[Pair] = field(default_factory=Future)
+
+    def fits(self, other: _Prompts) -> bool:
+        """Whether both can be decoded in one call."""
+        return (
+            self.features.shape == other.features.shape
+            and len(self.features) == 1
+            and self.prompts.labels.shape[1] == other.prompts.labels.shape[1]
+            and self.outputs == other.outputs
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class _Task:
     """Anything else that the thread is to do, and who waits for it."""
 
     work: Callable[[], Any]
     answer: Future[Any] = field(default_factory=Future)
+
+
+Job = TypeVar("Job", _Frame, _Prompts, _Task)
 
 
 class EngineService:
@@ -46,15 +73,23 @@ class EngineService:
         engine: used by this thread only, from now on.
         gather_s: how long a frame may wait for others to be encoded with, where the engine gains by that.
         streams: how many there will be.
+        moment: takes note of what a GPU was given so far; None where the engine returns when all is done.
     """
 
-    def __init__(self, engine: Engine, gather_s: float = 0.0, streams: int = 1) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        gather_s: float = 0.0,
+        streams: int = 1,
+        moment: Callable[[], Moment] | None = None,
+    ) -> None:
         self.engine = engine
         self._gather_s, self._images = gather_s, min(streams, engine.most_images)
+        self._pace = Pace(moment)
         self._preparing = threading.Lock()
         self._changed = threading.Condition()
         self._frames: deque[_Frame] = deque()
-        self._tasks: deque[_Task] = deque()
+        self._tasks: deque[_Prompts | _Task] = deque()
         self._sharers = 0
         self._is_closed = False
         # A daemon, so that a device driver that never returns cannot keep the interpreter from exiting.
@@ -78,6 +113,12 @@ class EngineService:
         frame = _Frame(pixels)
         self._put(self._frames, frame)
         return frame.answer.result()
+
+    def decode(self, features: Tensor, prompts: PromptBatch, outputs: slice) -> Pair:
+        """Wait for prompts to be decoded, see `Engine.decode`; any thread."""
+        decoding = _Prompts(features, prompts, outputs)
+        self._put(self._tasks, decoding)
+        return decoding.answer.result()
 
     def prepare(self, input_hw: tuple[int, int]) -> None:
         """Get the engine ready for a size of input; any thread. Frames are encoded meanwhile, if it can."""
@@ -106,7 +147,7 @@ class EngineService:
             answer.set_exception(_closed())
         self._thread.join()
 
-    def _put(self, jobs: deque[Any], job: _Frame | _Task) -> None:
+    def _put(self, jobs: deque[Any], job: _Frame | _Prompts | _Task) -> None:
         with self._changed:
             if self._is_closed:
                 raise _closed()
@@ -114,42 +155,41 @@ class EngineService:
             self._changed.notify_all()
 
     def _run(self) -> None:
-        while (jobs := self._next()) is not None:
-            if isinstance(jobs, _Task):
-                self._work(jobs)
-            else:
-                self._encode(jobs)
+        while (work := self._next()) is not None:
+            work()
+            self._pace.gave()
 
-    def _next(self) -> _Task | list[_Frame] | None:
+    def _next(self) -> Callable[[], None] | None:
         """What is to be done now, as soon as there is anything; None at the end."""
         with self._changed:
             self._changed.wait_for(lambda: self._is_closed or self._tasks or self._frames)
             if self._frames and not self._tasks and self._gather_s:
                 self._changed.wait_for(self._need_not_wait, self._gather_s)
             if self._tasks:
-                return self._tasks.popleft()
-            return self._take_batch() if self._frames else None
+                return self._take_task()
+            return self._take_frames() if self._frames else None
 
     def _need_not_wait(self) -> bool:
         most = min(self.engine.most_images, self._sharers)
         return self._is_closed or bool(self._tasks) or len(self._frames) >= most
 
-    def _take_batch(self) -> list[_Frame]:
-        """The first frame, and those that can be encoded with it; the others stay in their order."""
+    def _take_frames(self) -> Callable[[], None]:
+        """To encode the first frame, and those that can be with it; the others stay in their order."""
         first = self._frames[0]
         alike = [frame for frame in self._frames if frame.pixels.shape == first.pixels.shape]
         batch = alike[: self.engine.most_images]
         self._frames = deque(frame for frame in self._frames if frame not in batch)
-        return batch
+        return lambda: _do_together(batch, self._encoded)
 
-    def _work(self, task: _Task) -> None:
-        _answer([task.answer], lambda: [task.work()])
-
-    def _encode(self, batch: Sequence[_Frame]) -> None:
-        error = _answer([frame.answer for frame in batch], lambda: self._encoded(batch), len(batch) == 1)
-        if error is not None and len(batch) > 1:
-            for frame in batch:  # one stream's fault is not the others'
-                self._encode([frame])
+    def _take_task(self) -> Callable[[], None]:
+        """The first task; if it is to decode, with what can be decoded with it. The others stay in order."""
+        first = self._tasks.popleft()
+        if isinstance(first, _Task):
+            return lambda: _do_together([first], lambda tasks: [task.work() for task in tasks])
+        alike = [task for task in self._tasks if isinstance(task, _Prompts) and first.fits(task)]
+        batch = [first, *alike[: self.engine.most_images - 1]]
+        self._tasks = deque(task for task in self._tasks if task not in batch)
+        return lambda: _do_together(batch, self._decoded)
 
     def _encoded(self, batch: Sequence[_Frame]) -> list[Pair]:
         if len(batch) == 1:
@@ -157,21 +197,30 @@ class EngineService:
         features, detail = self.engine.encode(torch.cat([frame.pixels for frame in batch]))
         return list(zip(torch.split(features, 1), torch.split(detail, 1), strict=True))
 
+    @torch.inference_mode()
+    def _decoded(self, batch: Sequence[_Prompts]) -> list[Pair]:
+        if len(batch) == 1:
+            return [self.engine.decode(batch[0].features, batch[0].prompts, batch[0].outputs)]
+        features = torch.cat([each.features for each in batch])
+        joined = join_prompts([each.prompts for each in batch], (features.shape[2], features.shape[3]))
+        both = self.engine.decode(features, joined, batch[0].outputs)
+        counts = [len(each.prompts.labels) for each in batch]
+        return list(zip(*(torch.split(output, counts) for output in both), strict=True))
 
-def _answer(
-    answers: Sequence[Future[Any]], work: Callable[[], Sequence[Any]], is_final: bool = True
-) -> BaseException | None:
-    """Give each its result, or all of them the error, which is left to the caller if this is not final."""
+
+def _do_together(batch: Sequence[Job], work: Callable[[Sequence[Job]], Sequence[Any]]) -> None:
+    """Give each its result. If that fails, each by itself: one stream's fault is not the others'."""
     try:
-        results = work()
-    except BaseException as error:  # what an error means is decided where the frame came from
-        if is_final:
-            for answer in answers:
-                answer.set_exception(error)
-        return error
-    for answer, result in zip(answers, results, strict=True):
-        answer.set_result(result)
-    return None
+        results = work(batch)
+    except BaseException as error:  # what it means is decided where the frame came from
+        if len(batch) == 1:
+            batch[0].answer.set_exception(error)
+        else:
+            for job in batch:
+                _do_together([job], work)
+        return
+    for job, result in zip(batch, results, strict=True):
+        job.answer.set_result(result)
 
 
 def _closed() -> EngineError:
@@ -202,8 +251,7 @@ class SharedEngine:
 
     def decode(self, features: Tensor, prompts: PromptBatch, outputs: slice = SINGLE_MASK) -> Pair:
         """See `Engine.decode`."""
-        decoded: Pair = self._service.do(lambda: self._engine.decode(features, prompts, outputs))
-        return decoded
+        return self._service.decode(features, prompts, outputs)
 
     def close(self) -> None:
         """The stream has ended. May be called twice."""

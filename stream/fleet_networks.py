@@ -84,12 +84,16 @@ class SharedNetworks:
             return self._predictor, self._service
 
     def _load(self, info: StreamInfo) -> tuple[Predictor, EngineService]:
+        from maskstream.model.device_time import Moment
+
         from .fleet_engine import EngineService
 
         predictor = load_networks(self._model, self._weights, info, self._notify)
         most = predictor.engine.most_images
         self._gate = Gate(PLACES_PER_IMAGE * most if most > 1 else 1)
-        return predictor, EngineService(predictor.engine, GATHER_S if most > 1 else 0.0, self._streams)
+        moment = partial(Moment, predictor.device) if predictor.device.type == "cuda" else None
+        gather_s = GATHER_S if most > 1 else 0.0
+        return predictor, EngineService(predictor.engine, gather_s, self._streams, moment)
 
 
 def find_networks(
