@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 
 import torch
@@ -9,6 +10,9 @@ from torch import Tensor
 
 Work = Callable[..., tuple[Tensor, ...]]
 _WARM_UPS = 3  # runs before the recording: libraries pick kernels and take memory in the first ones
+# PyTorch records on one stream of the process; and who begins to, or compiles, waits for the whole device,
+# which CUDA forbids while another thread records. Work that is not recorded goes on beside.
+_RECORDING = threading.Lock()
 
 
 class Replay:
@@ -24,8 +28,13 @@ class Replay:
     def __init__(self, work: Work, example: tuple[Tensor, ...], as_graph: bool, pool: object = None) -> None:
         self._work = work
         self._inputs = tuple(tensor.clone() for tensor in example)
-        self._outputs = self._warmed_up(as_graph)
-        self._graph = self._recorded(pool) if as_graph else None
+        self._graph: torch.cuda.CUDAGraph | None = None
+        if as_graph:
+            with _RECORDING, torch.cuda.device_of(example[0]):  # type: ignore[no-untyped-call]
+                self._warm_up()
+                self._graph = self._recorded(pool)
+        else:
+            self._outputs = work(*self._inputs)  # what is compiled at the first call is compiled now
 
     def __call__(self, *arguments: Tensor) -> tuple[Tensor, ...]:
         """What `work` gives for these; the caller's own."""
@@ -37,16 +46,13 @@ class Replay:
         self._graph.replay()
         return tuple(output.clone() for output in self._outputs)
 
-    def _warmed_up(self, as_graph: bool) -> tuple[Tensor, ...]:
-        if not as_graph:
-            return self._work(*self._inputs)
+    def _warm_up(self) -> None:
         here, aside = torch.cuda.current_stream(), torch.cuda.Stream()  # type: ignore[no-untyped-call]
         aside.wait_stream(here)
         with torch.cuda.stream(aside):
             for _ in range(_WARM_UPS):
-                outputs = self._work(*self._inputs)
+                self._work(*self._inputs)
         here.wait_stream(aside)
-        return outputs
 
     def _recorded(self, pool: object) -> torch.cuda.CUDAGraph:
         graph = torch.cuda.CUDAGraph()

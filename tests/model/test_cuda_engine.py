@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -309,6 +311,23 @@ def test_a_replay_calls_the_work_on_tensors_of_its_own() -> None:
     assert replay(torch.ones(2), torch.ones(2))[0].tolist() == [2, 2]
     assert replay(torch.ones(2), torch.zeros(2))[0].tolist() == [1, 1]
     assert len(set(seen)) == 1
+
+
+def test_one_thread_records_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    busy, most = [0], [0]
+
+    def take(*arguments: object) -> None:
+        busy[0] += 1
+        most[0] = max(most[0], busy[0])
+        time.sleep(0.002)  # others get the interpreter
+        busy[0] -= 1
+
+    monkeypatch.setattr(Replay, "_warm_up", take)
+    monkeypatch.setattr(Replay, "_recorded", take)
+    with ThreadPoolExecutor(4) as pool:
+        made = [pool.submit(Replay, lambda a: (a,), (torch.zeros(1),), as_graph=True) for _ in range(8)]
+    assert [one.exception() for one in made] == [None] * 8
+    assert most == [1]
 
 
 @pytest.mark.slow
