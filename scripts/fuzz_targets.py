@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from types import SimpleNamespace
 from typing import Any
 
 from fuzz_strategies import BOXES, HW, as_object
@@ -14,6 +15,8 @@ from maskstream.stream.config import Config
 
 class Still:
     """In place of networks and tracker: objects stay where they are shown."""
+
+    device = SimpleNamespace(type="cpu")
 
     def __init__(self) -> None:
         self.objects = {i: as_object(i, box) for i, box in BOXES.items()}

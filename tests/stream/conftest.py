@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from fractions import Fraction
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -55,6 +56,8 @@ def make_result():
 
 class Boxes:
     """In place of tracker and networks: every object is a box that stays where it was shown."""
+
+    device = SimpleNamespace(type="cpu")
 
     def __init__(self):
         self.masks = {}

@@ -10,6 +10,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from types import SimpleNamespace
 
 import pytest
 from maskstream.model.errors import ConfigError, SourceError
@@ -169,6 +170,8 @@ class Boxed:
 
 
 class Boxes:
+    device = SimpleNamespace(type="cpu")
+
     def encode(self, image):
         return image
 

@@ -11,7 +11,7 @@ from maskstream.model.mobile_sam import MobileSam
 from maskstream.model.predictor import Predictor
 from maskstream.model.tracker import Tracker
 from maskstream.model.types import Prompt
-from maskstream.stream import Session, runner, track
+from maskstream.stream import Session, runner, segmenter, track
 from maskstream.stream.agenda import Agenda
 from maskstream.stream.commands import Detections, Remove, Rename, Show
 from maskstream.stream.segmenter import Segmenter
@@ -189,3 +189,26 @@ def test_a_session_left_early_leaves_nothing_behind(small_networks):
     with pytest.raises(ControlError, match="ended before"):
         waiting.result(0)
     assert threading.active_count() == threads
+
+
+def test_encoding_is_timed_by_the_device_which_is_asked_after_tracking(predictor, frames, monkeypatch):
+    said = []
+
+    class Moment:
+        def __init__(self, device):
+            said.append(f"moment on {device}")
+
+        def ms_since(self, earlier):
+            said.append("asked")
+            return 0.25
+
+    class Quiet(Tracker):
+        def step(self, *arguments):
+            said.append("tracked")
+            return super().step(*arguments)
+
+    monkeypatch.setattr(segmenter, "Moment", Moment)
+    result = Segmenter(predictor, Quiet(predictor), Agenda([show(1)]))(frames[0])
+    assert said == ["moment on cpu", "moment on cpu", "tracked", "asked"]
+    assert result.encode_ms == 0.25
+    assert result.track_ms > 0
