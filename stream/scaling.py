@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from maskstream.model.geometry import resize_mask
 from maskstream.model.types import Prompt
 from numpy.typing import NDArray
 
@@ -21,6 +20,9 @@ def scaled_prompt(prompt: Prompt, from_hw: tuple[int, int], to_hw: tuple[int, in
     prompt.check_inside(from_hw)
     if from_hw == to_hw:
         return prompt
+    # Here and not above: it loads OpenCV and PyTorch, which a command that is refused need not wait for.
+    from maskstream.model.geometry import resize_mask
+
     return replace(
         prompt,
         points_xy=_below(scaled_xy(prompt.points_xy, from_hw, to_hw), to_hw),
