@@ -9,6 +9,7 @@ idle the wait would be longer than the work.
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -30,9 +31,10 @@ Pair = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Frame:
-    """Pixels (1, 3, H, W) to be encoded, and who waits for them."""
+    """Pixels (1, 3, H, W) to be encoded, since when, and who waits for them."""
 
     pixels: Tensor
+    came_s: float
     answer: Future[Pair] = field(default_factory=Future)
 
 
@@ -74,6 +76,7 @@ class EngineService:
         gather_s: how long a frame may wait for others to be encoded with, where the engine gains by that.
         streams: how many there will be.
         moment: takes note of what a GPU was given so far; None where the engine returns when all is done.
+        clock: monotonic, in seconds.
     """
 
     def __init__(
@@ -82,8 +85,9 @@ class EngineService:
         gather_s: float = 0.0,
         streams: int = 1,
         moment: Callable[[], Moment] | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.engine = engine
+        self.engine, self._clock = engine, clock
         self._gather_s, self._images = gather_s, min(streams, engine.most_images)
         self._pace = Pace(moment)
         self._preparing = threading.Lock()
@@ -110,7 +114,7 @@ class EngineService:
 
     def encode(self, pixels: Tensor) -> Pair:
         """Wait for pixels (1, 3, H, W) to be encoded; any thread."""
-        frame = _Frame(pixels)
+        frame = _Frame(pixels, self._clock())
         self._put(self._frames, frame)
         return frame.answer.result()
 
@@ -163,8 +167,10 @@ class EngineService:
         """What is to be done now, as soon as there is anything; None at the end."""
         with self._changed:
             self._changed.wait_for(lambda: self._is_closed or self._tasks or self._frames)
-            if self._frames and not self._tasks and self._gather_s:
-                self._changed.wait_for(self._need_not_wait, self._gather_s)
+            if self._frames and not self._tasks:
+                left_s = self._frames[0].came_s + self._gather_s - self._clock()
+                if left_s > 0:
+                    self._changed.wait_for(self._need_not_wait, left_s)
             if self._tasks:
                 return self._take_task()
             return self._take_frames() if self._frames else None

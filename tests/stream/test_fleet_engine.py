@@ -79,8 +79,8 @@ def pixels_of(value, hw=(2, 2)):
 def serve():
     services, pools = [], [ThreadPoolExecutor(16)]
 
-    def make(engine, gather_s=0.0, moment=None):
-        services.append(EngineService(engine, gather_s, moment=moment))
+    def make(engine, gather_s=0.0, **more):
+        services.append(EngineService(engine, gather_s, **more))
         return services[-1], pools[0].submit
 
     yield make
@@ -324,6 +324,20 @@ def test_a_frame_waits_for_company_only_while_there_may_be_any(serve):
     other.close()
     one.encode(pixels_of(3))  # or it would wait for a minute
     assert calls(engine) == [[1.0, 2.0], [3.0]]
+
+
+def test_what_is_decoded_meanwhile_does_not_make_a_frame_wait_longer_for_company(serve):
+    now_s = [100.0]
+    engine = Slow(most_images=4)
+    service, submit = serve(engine, gather_s=60.0, clock=lambda: now_s[0])
+    one, other, _ = service.share(), service.share(), service.share()
+    frame = submit(one.encode, pixels_of(1))
+    wait_until(lambda: waiting(service) == 1)
+    decoded = submit(other.decode, pixels_of(2), prompts_at(2), ALL_MASKS)
+    wait_until(lambda: calls(engine) == ["decode 2 at 2"])
+    now_s[0] += 60
+    engine.go.release(10)
+    assert decoded.result(10) and frame.result(10)  # or it would wait for another minute
 
 
 def test_a_new_size_is_got_ready_for_beside_the_others(serve):
