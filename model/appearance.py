@@ -150,7 +150,7 @@ def gather_evidence(
     """
     share = soft.flatten().to(grid.device)
     on_object = share > OBJECT_SHARE
-    order = _shuffled(len(share), grid.device).roll(-(turn * TURN_CELLS) % len(share))
+    order = shuffled_cells(len(share), grid.device).roll(-(turn * TURN_CELLS) % len(share))
     most = MOST_ANCHOR_CELLS if trust is None else MOST_CELLS
     sides = [order[on_object[order]], order[~on_object[order]]]
     cells = torch.cat([side[:most] for side in sides])
@@ -169,7 +169,7 @@ def _half(weight: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=8)
-def _shuffled(cells: int, device: torch.device) -> Tensor:
+def shuffled_cells(cells: int, device: torch.device) -> Tensor:
     """Numbers of cells (N,) in a random order, the same for every frame, object and run."""
     return torch.randperm(cells, generator=torch.Generator().manual_seed(0)).to(device)
 

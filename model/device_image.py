@@ -6,15 +6,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from .device_copies import send
 from .types import RgbImage
 
 
 def upload(image: RgbImage, device: torch.device) -> Tensor:
     """A picture (H, W, 3) uint8 as (1, 3, H, W) uint8 on the device."""
-    # Memory that the GPU fetches by itself, while this thread goes on; PyTorch keeps it until it has.
-    staged = torch.empty(image.shape, dtype=torch.uint8, pin_memory=device.type == "cuda")
-    staged.numpy()[...] = image
-    return staged.to(device, non_blocking=True).permute(2, 0, 1)[None]
+    return send(image, device).permute(2, 0, 1)[None]
 
 
 def resize(rgb: Tensor, resized_hw: tuple[int, int]) -> Tensor:

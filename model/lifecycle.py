@@ -26,10 +26,10 @@ class Life:
     seen_s: float  # media time when it was last seen
 
 
-AnyLife = TypeVar("AnyLife", bound=Life)
+AnyLife_co = TypeVar("AnyLife_co", bound=Life, covariant=True)
 
 
-class ObjectTracker(ABC, Generic[AnyLife]):
+class ObjectTracker(ABC, Generic[AnyLife_co]):
     """Follows objects from their prompts; pure computation, one call per frame in order of time.
 
     Args:
@@ -47,7 +47,7 @@ class ObjectTracker(ABC, Generic[AnyLife]):
         self._predictor = predictor
         self._settings = settings
         self._motion = motion or MotionEstimator()
-        self._tracks: dict[int, AnyLife] = {}
+        self._tracks: dict[int, AnyLife_co] = {}
 
     @property
     def object_ids(self) -> tuple[int, ...]:

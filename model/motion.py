@@ -32,11 +32,11 @@ class Motion:
 
     def warp(self, soft: SoftMask) -> SoftMask:
         """Move a soft mask (h, w) of the previous frame, any size, to where it is now."""
-        came_from = self._came_from(soft.shape[0], soft.shape[1])
+        came_from = self.came_from(soft.shape[0], soft.shape[1])
         moved: SoftMask = cv2.remap(soft, came_from, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         return moved
 
-    def _came_from(self, height: int, width: int) -> NDArray[np.float32]:
+    def came_from(self, height: int, width: int) -> NDArray[np.float32]:
         """Where each pixel of a grid of another size was (h, w, 2); kept, as all objects ask for the same."""
         if (height, width) not in self._places:
             flow_h, flow_w = self.flow.shape[:2]

@@ -42,9 +42,9 @@ class Outliner:
 
     def __init__(self, image: RgbImage, embedding: ImageEmbedding) -> None:
         self._embedding = embedding
-        fine_hw = _at_most(embedding.original_hw, FINE_LONG_SIDE_PX)
+        fine_hw = at_most(embedding.original_hw, FINE_LONG_SIDE_PX)
         half_low_res = max(embedding.input_hw) // LOW_RES_PX // 2
-        grid_hw = _at_most(embedding.original_hw, max(GRID_LONG_SIDE_PX, half_low_res))
+        grid_hw = at_most(embedding.original_hw, max(GRID_LONG_SIDE_PX, half_low_res))
         with_ones = cv2.cvtColor(_resized(image, fine_hw), cv2.COLOR_RGB2RGBA)
         self._fine = with_ones.astype(np.float32) / np.float32(255)  # (h, w, 4), colours and a constant
         self._grid = _resized(self._fine, grid_hw)[..., :3].astype(np.float64)
@@ -111,7 +111,8 @@ def _inverse(covariance: Floats) -> Floats:
     return np.asarray(cofactors / determinant[..., None, None], np.float64)
 
 
-def _at_most(hw: tuple[int, int], long_side_px: int) -> tuple[int, int]:
+def at_most(hw: tuple[int, int], long_side_px: int) -> tuple[int, int]:
+    """A size (h, w) made smaller where its long side is longer than this."""
     scale = min(1.0, long_side_px / max(hw))
     return max(1, round(hw[0] * scale)), max(1, round(hw[1] * scale))
 

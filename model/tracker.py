@@ -93,7 +93,7 @@ class Tracker(ObjectTracker[_Track]):
             soft=found.soft,
             background=background_of(found.soft),
         )
-        return _object_mask(self._tracks[prompt.object_id], found, view, prompt.mask)
+        return object_mask(self._tracks[prompt.object_id], found, view, prompt.mask)
 
     def _follow(
         self,
@@ -116,7 +116,7 @@ class Tracker(ObjectTracker[_Track]):
         masks = []
         for track, outlook, found in zip(tracks, ahead, all_found, strict=True):
             self._update(track, outlook, found, view)
-            masks.append(_object_mask(track, found, view))
+            masks.append(object_mask(track, found, view))
         return masks
 
     def _is_asked_for(self, track: _Track, outlook: Outlook) -> bool:
@@ -180,14 +180,15 @@ def _claims_more(other: SoftMask, own: SoftMask, other_is_smaller: bool) -> Bool
     return claims
 
 
-def _object_mask(track: _Track, found: Found, view: View, exact: BoolMask | None = None) -> ObjectMask:
+def object_mask(life: Life, found: Found, view: View, exact: BoolMask | None = None) -> ObjectMask:
+    """What the user gets of one object; its mask is `exact` where that is given."""
     mask = view.outliner.to_original(found.soft) if exact is None else exact
     return ObjectMask(
-        object_id=track.object_id,
+        object_id=life.object_id,
         mask=mask,
         box_xyxy=box_of_mask(mask),
         predicted_iou=found.predicted_iou,
         stability_score=stability_of(found.soft),
-        state=track.state,
+        state=life.state,
         quality=found.quality,
     )
