@@ -114,7 +114,7 @@ def streams_rows(settings: BenchSettings, notify: Notify) -> Iterator[Row]:
     """More and more live streams on one set of networks, until they are too many for this machine."""
     (width, height), sustained = LIVE_SIZES[0], 0
     for streams in settings.streams:
-        notify(f"{streams} live streams of {width}x{height} ...")
+        notify(f"live streams of {width}x{height} at once: {streams} ...")
         arguments = {
             "streams": streams,
             "width": width,
@@ -135,10 +135,11 @@ def streams_rows(settings: BenchSettings, notify: Notify) -> Iterator[Row]:
         yield Row("streams", f"{what}: held", who, 100 * record["held"], "%", runs)
         yield durations("streams", f"{what}: latency", who, record["latencies_ms"])
         yield durations("streams", f"{what}: age of evidence", who, record["ages_ms"])
-        if not record["is_sustained"]:
+        if record["shortcoming"] is not None:
+            notify(f"{streams} at once are not sustained: {record['shortcoming']}")
             break
         sustained = streams
-    what = f"of {LIVE_RATE}/s and {width}x{height} sustained, of {_listed(settings.streams)} tried"
+    what = f"{LIVE_RATE}/s, {width}x{height}: sustained at once, of {_listed(settings.streams)}"
     yield Row("streams", what, "preset rtsp", sustained, "streams", len(settings.streams))
 
 

@@ -99,7 +99,8 @@ def _cells(row: Row) -> tuple[str, ...]:
         "" if number is None else f"{number:.{digits}f}"
         for number, digits in zip(numbers, (1, 1, 2), strict=True)
     ]
-    return row.what, row.who, f"{row.value:.1f}", row.unit, *shown, str(row.runs)
+    value = f"{row.value:.{0 if row.unit in ('frames', 'streams') else 1}f}"
+    return row.what, row.who, value, row.unit, *shown, str(row.runs)
 
 
 def markdown(record: Record, rows: Sequence[Row]) -> str:
