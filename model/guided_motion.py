@@ -11,9 +11,6 @@ from dataclasses import dataclass
 
 from .drift import Drift, Thumb, agreement, flow_estimator
 from .motion import Motion, MotionEstimator
-from .predictor import Predictor
-from .tracker import Tracker
-from .tracker_settings import TrackerSettings
 from .types import RgbImage
 
 
@@ -55,16 +52,3 @@ class GuidedMotion(MotionEstimator):
     def forget(self) -> None:
         """See `MotionEstimator.forget`."""
         self._before = None
-
-
-class GuidedTracker(Tracker):
-    """A tracker that is told how things moved between the frames it sees."""
-
-    def __init__(
-        self,
-        predictor: Predictor,
-        motion: GuidedMotion,
-        settings: TrackerSettings = TrackerSettings(),  # noqa: B008
-    ) -> None:
-        super().__init__(predictor, settings)
-        self._motion = motion

@@ -136,6 +136,9 @@ class ObjectTracker(ABC, Generic[AnyLife_co]):
         life.seen_s = time_s
 
 
+AnyTracker = ObjectTracker[Life]
+
+
 @overload
 def is_turn(frames_seen: int, object_id: int, every: int) -> bool: ...
 @overload

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .batch_tracker import BatchTracker
-from .lifecycle import Life, ObjectTracker
+from .lifecycle import AnyTracker
 from .motion import MotionEstimator
 from .predictor import Predictor
 from .tracker import Tracker
@@ -14,7 +14,7 @@ def make_tracker(
     predictor: Predictor,
     settings: TrackerSettings = TrackerSettings(),  # noqa: B008
     motion: MotionEstimator | None = None,
-) -> ObjectTracker[Life]:
+) -> AnyTracker:
     """A tracker for the device that the predictor is on: on a GPU it stays there. See `ObjectTracker`."""
     kind = BatchTracker if predictor.device.type == "cuda" else Tracker
     return kind(predictor, settings, motion)

@@ -17,7 +17,7 @@ from maskstream.model.engines import Engine
 from maskstream.model.mask_decoder import ALL_MASKS
 from maskstream.model.predictor import Predictor, load_predictor, resolve_device
 from maskstream.model.prompt_encoder import BOX_BOTTOM_RIGHT, BOX_TOP_LEFT, PromptBatch
-from maskstream.model.tracker import Tracker
+from maskstream.model.tracker_choice import make_tracker
 from maskstream.model.weights import resolve
 
 from .agenda import Agenda
@@ -62,7 +62,7 @@ class Maskstream:
             original_hw=original_hw,
         )
         agenda = Agenda([Show(prompt) for prompt in self._scene.masks])
-        self._segment = Segmenter(self._predictor, Tracker(self._predictor), agenda)
+        self._segment = Segmenter(self._predictor, make_tracker(self._predictor), agenda)
         self._input_hw = self._predictor.input_hw_for(original_hw)
         self._pixels = self._predictor.preprocess(self._scene.image(0))
         self._features, _ = self._engine.encode(self._pixels)

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from maskstream.model.device_time import Moment
 from maskstream.model.predictor import load_predictor
-from maskstream.model.tracker import Tracker
+from maskstream.model.tracker_choice import make_tracker
 from maskstream.model.weights import resolve
 
 from .agenda import Agenda
@@ -44,7 +44,7 @@ def time_stages(
     """Every stage of a run on a video file, one after the other: what each takes by itself."""
     scene = BenchScene(width, height, objects)
     predictor = load_predictor(resolve(weights), "auto", size, engine=engine, original_hw=(height, width))
-    segmenter = Segmenter(predictor, Tracker(predictor), Agenda([Show(each) for each in scene.masks]))
+    segmenter = Segmenter(predictor, make_tracker(predictor), Agenda([Show(each) for each in scene.masks]))
     took: Durations = {}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "bench.mp4"

@@ -11,8 +11,10 @@ from typing import TypeVar
 
 from maskstream.model.coast import Coaster, Imprint
 from maskstream.model.drift import Drift, Thumb
-from maskstream.model.guided_motion import GuidedMotion, GuidedTracker
+from maskstream.model.guided_motion import GuidedMotion
+from maskstream.model.lifecycle import AnyTracker
 from maskstream.model.predictor import Predictor
+from maskstream.model.tracker_choice import make_tracker
 from maskstream.model.types import ObjectMask, RgbImage
 
 from .agenda import Agenda
@@ -34,7 +36,7 @@ T = TypeVar("T")
 class TimedSegmenter(Segmenter):
     """Keeps what each frame took."""
 
-    def __init__(self, predictor: Predictor, tracker: GuidedTracker, agenda: Agenda) -> None:
+    def __init__(self, predictor: Predictor, tracker: AnyTracker, agenda: Agenda) -> None:
         super().__init__(predictor, tracker, agenda)
         self.encode_ms: list[float] = []
         self.track_ms: list[float] = []
@@ -75,7 +77,7 @@ def measure_costs(
     frame_rate = Fraction(rate).limit_denominator(1000)
     motion, coaster = GuidedMotion(), TimedCoaster()
     agenda = Agenda(schedule_seeds(sequence, "mask", frame_rate))
-    segmenter = TimedSegmenter(predictor, GuidedTracker(predictor, motion), agenda)
+    segmenter = TimedSegmenter(predictor, make_tracker(predictor, motion=motion), agenda)
     budget_ns = round(1e9 / rate)
     worker = ThreadWorker(segmenter, round(STALE * budget_ns))
     ladder = Ladder(segmenter, worker, coaster, budget_ns, time.monotonic_ns, motion.guide)

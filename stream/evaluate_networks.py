@@ -78,17 +78,17 @@ class TrackerSegmenters:
 
     def __call__(self, schedule: Sequence[Command]) -> Segment:
         """A segmenter whose objects are shown as scheduled."""
-        from maskstream.model.guided_motion import GuidedMotion, GuidedTracker
-        from maskstream.model.tracker import Tracker
+        from maskstream.model.guided_motion import GuidedMotion
+        from maskstream.model.tracker_choice import make_tracker
 
         from .evaluate_realtime import RealtimeSegmenter
         from .segmenter import Segmenter
 
         predictor = _predictor(self.networks)
         if self.realtime is None:
-            return Segmenter(predictor, Tracker(predictor), Agenda(schedule))
+            return Segmenter(predictor, make_tracker(predictor), Agenda(schedule))
         motion = GuidedMotion()
-        segmenter = Segmenter(predictor, GuidedTracker(predictor, motion), Agenda(schedule))
+        segmenter = Segmenter(predictor, make_tracker(predictor, motion=motion), Agenda(schedule))
         return RealtimeSegmenter(segmenter, motion.guide, self.realtime)
 
 

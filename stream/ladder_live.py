@@ -7,8 +7,9 @@ from contextlib import nullcontext
 from fractions import Fraction
 
 from maskstream.model.coast import Coaster
-from maskstream.model.guided_motion import GuidedMotion, GuidedTracker
+from maskstream.model.guided_motion import GuidedMotion
 from maskstream.model.predictor import Predictor
+from maskstream.model.tracker_choice import make_tracker
 from maskstream.model.tracker_settings import TrackerSettings
 
 from .agenda import Agenda
@@ -33,7 +34,7 @@ def live_ladder(
     `turn` is waited for before a frame is encoded, where other streams use the same networks.
     """
     motion = GuidedMotion()
-    segmenter = Segmenter(predictor, GuidedTracker(predictor, motion, settings), agenda)
+    segmenter = Segmenter(predictor, make_tracker(predictor, settings, motion), agenda)
     budget_ns = round(1e9 / min(frame_rate or USUAL_RATE, HIGHEST_RATE))
     worker = ThreadWorker(segmenter, round(STALE * budget_ns), turn=turn)
     return Ladder(segmenter, worker, Coaster(), budget_ns, time.monotonic_ns, motion.guide)

@@ -316,7 +316,7 @@ def make_segmenter(
         predictor: the networks.
         turn: waited for before a frame is worked on, where other streams use the networks too.
     """
-    from maskstream.model.tracker import Tracker
+    from maskstream.model.tracker_choice import make_tracker
     from maskstream.model.tracker_settings import TrackerSettings
 
     from .fleet_gate import InTurn
@@ -327,5 +327,5 @@ def make_segmenter(
     settings = TrackerSettings(interaction=config.interaction, ask_every=config.decode_every)
     if info.is_live and config.ladder:
         return live_ladder(predictor, inputs.agenda, info.frame_rate, settings, turn or nullcontext)
-    segmenter = Segmenter(predictor, Tracker(predictor, settings), inputs.agenda)
+    segmenter = Segmenter(predictor, make_tracker(predictor, settings), inputs.agenda)
     return segmenter if turn is None else InTurn(segmenter, turn)

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from maskstream.model.coast import drawn
 from maskstream.model.device_time import Moment
 from maskstream.model.errors import PromptError
+from maskstream.model.lifecycle import AnyTracker
 from maskstream.model.predictor import Predictor
-from maskstream.model.tracker import Tracker
 from maskstream.model.types import ObjectMask, Prompt
 
 from .agenda import Agenda, Order
@@ -29,7 +29,7 @@ class Segmenter:
         agenda: what is to be done to the objects when; nothing, if not given.
     """
 
-    def __init__(self, predictor: Predictor, tracker: Tracker, agenda: Agenda | None = None) -> None:
+    def __init__(self, predictor: Predictor, tracker: AnyTracker, agenda: Agenda | None = None) -> None:
         self.steps = StepTimes("encode", "track")
         self._predictor = predictor
         self._tracker = tracker

@@ -20,7 +20,7 @@ from maskstream.model.checkpoint import StateDict, build_model
 from maskstream.model.errors import PromptError
 from maskstream.model.finder import FinderSettings
 from maskstream.model.guided_motion import GuidedMotion
-from maskstream.model.lifecycle import Life, ObjectTracker
+from maskstream.model.lifecycle import AnyTracker
 from maskstream.model.metrics import region_iou
 from maskstream.model.mobile_sam import MobileSam
 from maskstream.model.predictor import Predictor
@@ -33,7 +33,7 @@ from maskstream.stream.sources import open_source
 HW = (144, 176)
 FACE, COLLAR, CAR = 3, 1, 2
 BOXES = {FACE: [60, 20, 130, 120], COLLAR: [40, 110, 150, 143]}
-Edit = Callable[[ObjectTracker[Life]], None]
+Edit = Callable[[AnyTracker], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +91,7 @@ def with_user(clip: Sequence[Moment]) -> list[Moment]:
     ]
 
 
-def walk(tracker: ObjectTracker[Life], moments: Sequence[Moment]) -> list[tuple[ObjectMask, ...]]:
+def walk(tracker: AnyTracker, moments: Sequence[Moment]) -> list[tuple[ObjectMask, ...]]:
     found = []
     for index, moment in enumerate(moments):
         for edit in moment.edits:

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 from maskstream.model.drift import DriftEstimator
-from maskstream.model.guided_motion import Guide, GuidedMotion, GuidedTracker
+from maskstream.model.guided_motion import Guide, GuidedMotion
 from maskstream.model.metrics import region_iou
 from maskstream.model.mobile_sam import MobileSam
 from maskstream.model.predictor import Predictor
+from maskstream.model.tracker import Tracker
 from maskstream.model.types import Prompt
 
 HW = (120, 160)
@@ -93,6 +94,6 @@ def test_a_tracker_asks_for_it(frames):
             return super().step(image)
 
     predictor = Predictor(MobileSam().eval(), 64)
-    tracker = GuidedTracker(predictor, Motion())
+    tracker = Tracker(predictor, motion=Motion())
     tracker.step(frames[0], predictor.encode(frames[0]), [Prompt(1, mask=square(0) > 0.5)])
     assert asked[0] is frames[0]
