@@ -5,11 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 import torch
 from maskstream.model.cuda_engine import CudaEngine
-from maskstream.model.engines import Engine
+from maskstream.model.device_time import Moment
+from maskstream.model.engines import Engine, TorchEngine
 from maskstream.model.errors import EngineError
 from maskstream.model.mask_decoder import ALL_MASKS, MULTIMASK
 from maskstream.model.mobile_sam import MobileSam
@@ -307,6 +309,35 @@ def test_masks_are_those_that_each_stream_would_get_alone(serve):
         for found, wanted in zip(future.result(10), expected, strict=True):
             torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-4)
     assert asked == [1, 1, 3]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
+def test_on_a_gpu_each_stream_gets_its_own_masks_round_after_round(serve):
+    torch.manual_seed(0)
+    device, hw = torch.device("cuda"), (96, 160)
+    networks = MobileSam().eval().requires_grad_(False).to(device)
+    engine, plain = CudaEngine(networks, compiled=False), TorchEngine(networks)
+    service, submit = serve(engine, gather_s=0.002, streams=4, moment=partial(Moment, device))
+    service.prepare(hw)
+    recorded = len(engine._decoders)
+    pixels = torch.randn(4, 3, *hw, device=device)
+    features = torch.randn(4, 256, hw[0] // 16, hw[1] // 16, device=device)
+    prompts = [prompts_at(*range(9, 9 + 8 * count, 8)) for count in (1, 3, 2, 4)]
+    prompts = [PromptBatch(each.points_xy.to(device), each.labels.to(device)) for each in prompts]
+    expected = [plain.decode(features[i : i + 1], each, ALL_MASKS)[0].cpu() for i, each in enumerate(prompts)]
+
+    def play(i, share):
+        for _ in range(50):
+            share.encode(pixels[i : i + 1])
+            logits, _ = share.decode(features[i : i + 1], prompts[i], ALL_MASKS)
+        share.close()
+        return logits.cpu()
+
+    rounds = [submit(play, i, service.share()) for i in range(4)]
+    for answer, wanted in zip(rounds, expected, strict=True):
+        assert float((answer.result(60) - wanted).norm() / wanted.norm()) < engine.tolerance
+    assert len(engine._decoders) == recorded
 
 
 def test_a_frame_waits_for_company_only_while_there_may_be_any(serve):
