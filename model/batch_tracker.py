@@ -89,33 +89,34 @@ class BatchTracker(ObjectTracker[_Track]):
         shown: Mapping[int, Prompt],
         time_s: float,
     ) -> list[ObjectMask]:
+        objects = self._tracks.keys() | shown.keys()
+        if not objects:
+            return []
         grid, shape = AppearanceGrid.of(embedding), FrameShape.of(embedding)
-        masks: list[ObjectMask] = []
-        ahead = None
-        if self._tracks:
-            work = self._work_for(len(self._tracks), shape)
-            frame = FrameTensors(grid.coarse, grid.detail, *self._moves(motion, shape))
-            ahead, prompts = work.look_ahead(frame)
-            answers = self._predictor.engine.decode(embedding.features, prompts, ALL_MASKS)
-            followed = [track for track in self._tracks.values() if track.object_id not in shown]
-            sent = upload(image, grid.device)
-            found = work.find(sent, answers, self._chosen(followed, work), ahead)
-            fetched = Fetched(found.masks[: len(self._tracks)], found.figures)
-            work.learn(frame, ahead, found)  # while the masks are fetched
-            all_masks, figures = fetched.wait()
-            masks += [self._followed(one, all_masks[one.row], figures[one.row], time_s) for one in followed]
+        work = self._work_for(len(objects), shape)
+        frame = FrameTensors(grid.coarse, grid.detail, *self._moves(motion, shape))
+        ahead, prompts = work.look_ahead(frame)
+        answers = self._predictor.engine.decode(embedding.features, prompts, ALL_MASKS)
+        followed = [track for track in self._tracks.values() if track.object_id not in shown]
+        sent = embedding.image if embedding.image is not None else upload(image, grid.device)
+        found = work.find(sent, answers, self._chosen(followed, work), ahead)
+        fetched = Fetched(found.masks[: len(self._tracks)], found.figures)
+        work.learn(frame, ahead, found)  # while the masks are fetched
+        all_masks, figures = fetched.wait()
+        masks = [self._followed(one, all_masks[one.row], figures[one.row], time_s) for one in followed]
         if shown:
             view = View(embedding, grid, Outliner(image, embedding), time_s)
-            masks += [self._show(prompt, ahead, view, shape) for prompt in shown.values()]
+            masks += [self._show(prompt, ahead, view, work) for prompt in shown.values()]
         return masks
 
     def _work_for(self, count: int, shape: FrameShape) -> BatchWork:
-        """The work on so many objects in such frames; all that is known moves there."""
+        """The work on so many objects in such frames, or more if that is there; all that is known moves to it.
+
+        To record it takes the time of many frames: where objects are removed nothing is recorded.
+        """
         if self._work is not None and self._work.shape != shape:
             self._works.clear()
-        rows = next(
-            (rows for rows in CAPACITIES if rows >= count), -(-count // CAPACITIES[-1]) * CAPACITIES[-1]
-        )
+        rows = min((rows for rows in self._works if rows >= count), default=_rows_for(count))
         if rows not in self._works:
             self._works[rows] = BatchWork(rows, shape, self._settings, self._predictor.device)
         before, self._work = self._work, self._works[rows]
@@ -157,10 +158,10 @@ class BatchTracker(ObjectTracker[_Track]):
             quality=quality,
         )
 
-    def _show(self, prompt: Prompt, ahead: Ahead | None, view: View, shape: FrameShape) -> ObjectMask:
+    def _show(self, prompt: Prompt, ahead: Ahead, view: View, work: BatchWork) -> ObjectMask:
         """Begin or correct a track where the user points; rare, and so done as in `Tracker`."""
         track = self._tracks.get(prompt.object_id)
-        expected = None if track is None or ahead is None else ahead.soft_map[track.row].cpu().numpy()
+        expected = None if track is None else ahead.soft_map[track.row].cpu().numpy()
         first = first_mask(prompt, expected, view, self._predictor)
         if track is None:
             track = _Track(prompt.object_id, TrackState.TRACKED, view.time_s, row=len(self._tracks))
@@ -168,6 +169,12 @@ class BatchTracker(ObjectTracker[_Track]):
         track.anchors += 1
         track.state, track.seen_s = TrackState.TRACKED, view.time_s
         anchor = gather_evidence(view.grid, cell_means(first.soft, view.grid.grid_hw))
-        rows = self._work_for(len(self._tracks), shape).rows
-        rows.show(track.row, track.object_id, first.soft, anchor, track.anchors, self._settings.anchor_weight)
+        weight = self._settings.anchor_weight
+        work.rows.show(track.row, track.object_id, first.soft, anchor, track.anchors, weight)
         return object_mask(track, Found(first.soft, first.predicted_iou, agreement=1.0), view, prompt.mask)
+
+
+def _rows_for(count: int) -> int:
+    """The least number of rows that is prepared for, for so many objects."""
+    most = CAPACITIES[-1]
+    return next((rows for rows in CAPACITIES if rows >= count), -(-count // most) * most)

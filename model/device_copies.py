@@ -9,6 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .device_time import Moment
+
 
 def send(array: NDArray[Any], device: torch.device) -> Tensor:
     """An array as a tensor on the device."""
@@ -27,12 +29,9 @@ class Fetched:
         self._copies = [torch.empty(one.shape, dtype=one.dtype, pin_memory=on_gpu) for one in tensors]
         for copy, tensor in zip(self._copies, tensors, strict=True):
             copy.copy_(tensor, non_blocking=True)
-        self._arrived = torch.cuda.Event() if on_gpu else None  # type: ignore[no-untyped-call]
-        if self._arrived is not None:
-            self._arrived.record(torch.cuda.current_stream(tensors[0].device))
+        self._arrived = Moment(tensors[0].device)
 
     def wait(self) -> list[NDArray[Any]]:
         """The arrays, which are the caller's own."""
-        if self._arrived is not None:
-            self._arrived.synchronize()
+        self._arrived.wait()
         return [copy.numpy() for copy in self._copies]

@@ -56,12 +56,19 @@ class Predictor:
     @torch.inference_mode()
     def preprocess(self, image: RgbImage) -> Tensor:
         """The model input (1, 3, *input_hw) of an image (H, W, 3) uint8 RGB."""
+        return self._preprocess(image, self._sent(image))
+
+    def _sent(self, image: RgbImage) -> Tensor | None:
+        """The image (1, 3, H, W) on a GPU; None on a CPU."""
+        return upload(image, self.device) if self.device.type == "cuda" else None
+
+    def _preprocess(self, image: RgbImage, sent: Tensor | None) -> Tensor:
         original_hw = _checked_hw(image)
         resized_hw = resized_hw_for(original_hw, self.size)
-        if self.device.type == "cuda":
-            rgb = resize(upload(image, self.device), resized_hw)
-        else:
+        if sent is None:
             rgb = upload(resize_image(image, resized_hw), self.device)
+        else:
+            rgb = resize(sent, resized_hw)
         return self.model.preprocess(rgb, self.input_hw_for(original_hw))
 
     @torch.inference_mode()
@@ -72,10 +79,11 @@ class Predictor:
             ValueError: the image has another shape or dtype.
         """
         original_hw = _checked_hw(image)
-        features, detail = self.engine.encode(self.preprocess(image))
+        sent = self._sent(image)
+        features, detail = self.engine.encode(self._preprocess(image, sent))
         resized_hw = resized_hw_for(original_hw, self.size)
         input_hw = self.input_hw_for(original_hw)
-        return ImageEmbedding(features, original_hw, resized_hw, input_hw, detail)
+        return ImageEmbedding(features, original_hw, resized_hw, input_hw, detail, sent)
 
     def decode(
         self,

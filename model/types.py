@@ -144,6 +144,7 @@ class ImageEmbedding:
     resized_hw: tuple[int, int]  # the image inside the model input, before padding, px
     input_hw: tuple[int, int]  # the model input: 16h x 16w px
     detail: torch.Tensor | None = None  # (1, 192, gh, gw) float: finer features, for the tracker
+    image: torch.Tensor | None = None  # (1, 3, H, W) uint8 RGB, the image itself, where it was sent to a GPU
 
     def __post_init__(self) -> None:
         grid = (self.input_hw[0] // 16, self.input_hw[1] // 16)

@@ -184,14 +184,22 @@ def test_rows_are_as_many_as_are_decoded_together() -> None:
     assert [2 * rows for rows in batch_tracker.CAPACITIES] == prompts
 
 
-def test_more_objects_than_are_decoded_together(
+def test_there_is_work_for_as_many_objects_as_there_have_been(
     predictor: Predictor, clip: list[Moment], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(batch_tracker, "CAPACITIES", (1, 2))
-    tracker = BatchTracker(predictor)
-    found = walk(tracker, shown(clip, discs(5), frames=2))
+    prompts, tracker = discs(5), BatchTracker(predictor)
+    walk(tracker, shown(clip, prompts[:1], frames=1))
+    found = walk(tracker, shown(clip[1:], prompts[1:], frames=2))
     assert [one.object_id for one in found[1]] == [1, 2, 3, 4, 5]
-    assert sorted(tracker._works) == [1, 2, 4, 6]
+    for object_id in (1, 2, 3):
+        tracker.remove(object_id)
+    left = walk(tracker, clip[3:4])[0]
+    assert [one.object_id for one in left] == [4, 5]
+    assert all(region_iou(one.mask, other.mask) > 0.7 for one, other in zip(left, found[1][3:], strict=True))
+    tracker.remove(4)
+    assert len(walk(tracker, clip[4:5])[0]) == 1
+    assert sorted(tracker._works) == [1, 6]  # none for two, and none was made because some had gone
 
 
 def test_a_mask_prompt_is_given_back_as_it_is(predictor: Predictor, clip: list[Moment]) -> None:
