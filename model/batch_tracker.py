@@ -110,7 +110,7 @@ class BatchTracker(ObjectTracker[_Track]):
         return masks
 
     def _work_for(self, count: int, shape: FrameShape) -> BatchWork:
-        """The work on so many objects in such frames, or more if that is there; all that is known moves to it.
+        """The work on so many objects in such frames, or on more if there is that; what is known moves to it.
 
         To record it takes the time of many frames: where objects are removed nothing is recorded.
         """
