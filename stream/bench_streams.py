@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -9,6 +10,7 @@ from fractions import Fraction
 from typing import Any
 
 import cv2
+from maskstream.model.errors import MaskstreamError
 from maskstream.model.types import MaskOrigin
 from maskstream.model.weights import resolve
 
@@ -24,18 +26,21 @@ from .summary import Tally
 from .types import Frame, FrameResult, StreamInfo
 from .zmq_sink import ZmqSink
 
-WARM_UP_S = 2.0  # that do not count
+WARM_UP_S = 2.0  # that do not count, after all streams have masks: GPUs record work at the first of them
+START_S = 60.0  # within which they should have
 # Streams are sustained with no less, and no more, of their frames (or masks) than that.
 LEAST_PUBLISHED, MOST_DROPPED, MOST_HELD = 0.98, 0.005, 0.02
+
+_POLL_S = 0.05
 
 
 class MemorySource(BaseSource):
     """Frames that are there already, by the clock, as a camera gives them."""
 
-    def __init__(self, name: str, scene: BenchScene, rate: int, frames: int) -> None:
+    def __init__(self, name: str, scene: BenchScene, rate: int) -> None:
         height, width = scene.image(0).shape[:2]
         info = StreamInfo(name, width, height, Fraction(1, rate), Fraction(rate), True, None)
-        super().__init__(info, max_frames=frames, realtime=True)
+        super().__init__(info, realtime=True)
         self._scene = scene
 
     def _frames(self) -> Iterator[Frame]:
@@ -53,19 +58,27 @@ class _Stream:
     ) -> None:
         self.published: list[tuple[float, FrameResult]] = []
         self.tally = Tally()
-        self._counted_s = float("inf")
+        self._has_masks = threading.Event()
+        self._from_s, self._to_s = float("inf"), float("inf")
         inputs = Inputs(source, (), Agenda([Show(prompt) for prompt in scene.boxes]))
         segmenter = networks.segmenter(source.info.source_id, config, inputs)
         sink = ZmqSink("tcp://127.0.0.1:*", wait_s=0.0)
         self.pipeline = Pipeline(source, segmenter, (sink,), on_result=self._note)
 
-    def count_from(self, moment_s: float) -> None:
-        """What comes before is warm-up."""
-        self._counted_s = moment_s
+    def wait_for_masks(self, until_s: float) -> None:
+        """Until there are any, or it has failed, or it is that late."""
+        while not self._has_masks.wait(_POLL_S) and not self.pipeline.wait(0) and time.monotonic() < until_s:
+            pass
+
+    def count(self, from_s: float, to_s: float) -> None:
+        """What comes between these moments; what comes before is warm-up."""
+        self._from_s, self._to_s = from_s, to_s
 
     def _note(self, result: FrameResult) -> None:
         now_s = time.monotonic()
-        if now_s >= self._counted_s:
+        if result.objects:
+            self._has_masks.set()
+        if self._from_s <= now_s < self._to_s:
             self.published.append((now_s, result))
             self.tally.add(result)
 
@@ -77,27 +90,41 @@ def watch_streams(
     cv2.setNumThreads(1)  # as a live run has it
     config = load_config("rtsp", overrides)
     networks = SharedNetworks(config.model, resolve(config.model.weights), streams)
-    frames = round((WARM_UP_S + seconds) * rate)
     scene = BenchScene(width, height, 1)
     with ExitStack() as stack:
         stack.callback(networks.close)
         watched = [
-            _Stream(MemorySource(f"stream {number}", scene, rate, frames), scene, config, networks)
+            _Stream(MemorySource(f"stream {number}", scene, rate), scene, config, networks)
             for number in range(streams)
         ]
         for stream in watched:
-            stream.count_from(time.monotonic() + WARM_UP_S)
             stack.enter_context(stream.pipeline)
-        for stream in watched:
-            stream.pipeline.join()
+        _play(watched, seconds)
     return _record(watched, rate, config.model.size)
+
+
+def _play(streams: Sequence[_Stream], seconds: float) -> None:
+    """Let them run for so long, all of them under way."""
+    until_s = time.monotonic() + START_S
+    for stream in streams:
+        stream.wait_for_masks(until_s)
+    from_s = time.monotonic() + WARM_UP_S
+    for stream in streams:
+        stream.count(from_s, from_s + seconds)
+    time.sleep(WARM_UP_S + seconds)
+    for stream in streams:
+        stream.pipeline.stop()
+    for stream in streams:
+        stream.pipeline.join()
+        if not stream.published:
+            raise MaskstreamError(f"one of {len(streams)} streams published nothing for {seconds:g} s")
 
 
 def _record(watched: list[_Stream], rate: int, size: int) -> dict[str, Any]:
     counted = [stream.published for stream in watched]
     found = [one for published in counted for _, result in published for one in result.objects]
     spans_s = [published[-1][0] - published[0][0] for published in counted]
-    fps = [(len(published) - 1) / span_s for published, span_s in zip(counted, spans_s, strict=True)]
+    fps = [len(published[1:]) / (span_s or 1) for published, span_s in zip(counted, spans_s, strict=True)]
     ends = [(published[0][1], published[-1][1]) for published in counted]
     lost = sum(last.dropped - first.dropped for first, last in ends)
     captured = sum(last.frame.index - first.frame.index for first, last in ends)
@@ -105,7 +132,9 @@ def _record(watched: list[_Stream], rate: int, size: int) -> dict[str, Any]:
     return {
         "size": size,
         "published_fps": fps,  # of each stream
-        "encoded_fps": [stream.tally.encoded / span for stream, span in zip(watched, spans_s, strict=True)],
+        "encoded_fps": [
+            stream.tally.encoded / (span_s or 1) for stream, span_s in zip(watched, spans_s, strict=True)
+        ],
         "dropped": lost,
         "held": held,
         "results": sum(map(len, counted)),
