@@ -29,7 +29,7 @@ Pair = tuple[Tensor, Tensor]
 TOLERANCES = {torch.float32: 2e-3, torch.float16: 0.03, torch.bfloat16: 0.12}
 _NAMES = {torch.float32: "cuda", torch.float16: "cuda-fp16", torch.bfloat16: "cuda-bf16"}
 MOST_IMAGES = 8  # encoded together, or with prompts on them decoded together
-PROMPTS = (1, 2, 4, 8, 12, 16, 24, 32, 48)  # decoded together; others are filled up to the next of these
+PROMPTS = (1, 2, 4, 8, 12, 16, 24, 32, 40, 48)  # decoded together; others are filled up to the next of these
 TOKENS = 2  # of a box or a point, which nearly all prompts are; others are filled up to a multiple of 4
 _COMPILED_SHAPES = 64  # beyond the usual limit PyTorch would silently compile no more
 

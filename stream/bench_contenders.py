@@ -12,7 +12,6 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from maskstream.model.checkpoint import read_state_dict
-from maskstream.model.device_time import Moment
 from maskstream.model.engines import Engine
 from maskstream.model.mask_decoder import ALL_MASKS
 from maskstream.model.predictor import Predictor, load_predictor, resolve_device
@@ -84,7 +83,7 @@ class Maskstream:
             if objects not in self._prompts:  # in the warm-up
                 self._prompts[objects] = _prompts(self._input_hw, objects, self._features.device)
             self._engine.decode(self._features, self._prompts[objects], ALL_MASKS)
-        Moment(self._predictor.device).wait()
+        _finish(self._predictor.device)
 
 
 class Reference:
@@ -134,7 +133,13 @@ class Ultralytics:
         boxes = [np.asarray(prompt.box_xyxy).tolist() for prompt in self._scene.boxes]
         bgr = np.ascontiguousarray(self._scene.image(index)[..., ::-1])
         self._model.predict(bgr, bboxes=boxes, device=str(self._device), verbose=False)
-        Moment(self._device).wait()
+        _finish(self._device)
+
+
+def _finish(device: torch.device) -> None:
+    """Until a GPU has done all. It looks all the time: to be woken up takes part of what is measured."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def _prompts(input_hw: tuple[int, int], objects: int, device: torch.device) -> PromptBatch:
