@@ -43,6 +43,6 @@ class BatchLearner:
         grid = AppearanceGrid(coarse, detail)
         evidence = gather_evidence(grid, self._order_of, share, trust, rows.frames_seen)
         rate = 1 - (1 - settings.learning_rate) ** (rows.frames_seen - rows.learned_at).float()
-        rows.looks.learn(*evidence, rate, learns)
+        rows.looks.learn(*evidence, rate, learns, settings.anchor_weight)
         rows.learned_at.copy_(torch.where(learns, rows.frames_seen, rows.learned_at))
         return ()

@@ -34,7 +34,6 @@ class Looks:
     recent_moment: Tensor  # (N, C)
     has_recent: Tensor  # (N,) bool
     weights: Tensor  # (N, C), by all that is known
-    is_solved: Tensor  # (N,) bool, whether they are up to date
 
     @classmethod
     def blank(cls, rows: int, channels: int, device: torch.device) -> Looks:
@@ -51,7 +50,6 @@ class Looks:
             recent_moment=zeros(channels),
             has_recent=torch.zeros(rows, dtype=torch.bool, device=device),
             weights=zeros(channels),
-            is_solved=torch.ones(rows, dtype=torch.bool, device=device),
         )
 
     def show(self, row: int, anchor: Evidence, anchors: int, anchor_weight: float) -> None:
@@ -68,20 +66,13 @@ class Looks:
         self.anchor_weights[row] = anchor.solve()
         gram, moment = (one[row] for one in self._known(anchor_weight))
         self.weights[row] = Evidence(gram, moment).solve()
-        self.is_solved[row] = True
-
-    def approach(self, anchor_weight: float) -> None:
-        """Bring the weights of all rows that learned nearer to their solution; see `Evidence.solve`."""
-        solved = _approached(*self._known(anchor_weight), self.weights)
-        self.weights.copy_(torch.where(self.is_solved[:, None], self.weights, solved))
-        self.is_solved.fill_(True)
 
     def respond(self, grid: AppearanceGrid) -> tuple[Tensor, Tensor]:
         """See `AppearanceMemory.respond`; (N, gh, gw) each."""
         now, as_shown = grid.respond(torch.cat([self.weights, self.anchor_weights])).chunk(2)
         return now, as_shown
 
-    def learn(self, gram: Tensor, moment: Tensor, rate: Tensor, learns: Tensor) -> None:
+    def learn(self, gram: Tensor, moment: Tensor, rate: Tensor, learns: Tensor, anchor_weight: float) -> None:
         """Evidence of the rows that learn (N,) gets the share `rate` (N,) of their running mean.
 
         Args:
@@ -89,12 +80,14 @@ class Looks:
             moment: (N, C).
             rate: (N,), 0..1.
             learns: (N,) bool; the other rows stay as they are.
+            anchor_weight: of what the user showed against the running mean.
         """
         share = torch.where(self.has_recent, rate, 1.0) * learns
         self.recent_gram.lerp_(gram, share[:, None, None])
         self.recent_moment.lerp_(moment, share[:, None])
         self.has_recent.logical_or_(learns)
-        self.is_solved.logical_and_(~learns)
+        solved = _approached(*self._known(anchor_weight), self.weights)
+        self.weights.copy_(torch.where(learns[:, None], solved, self.weights))
 
     def _known(self, anchor_weight: float) -> tuple[Tensor, Tensor]:
         """All that is known of each: (N, C, C), (N, C)."""
@@ -106,19 +99,19 @@ class Looks:
 def _approached(gram: Tensor, moment: Tensor, weights: Tensor) -> Tensor:
     """Steps of conjugate gradients from weights (N, C), as `Evidence.solve` takes for one object."""
     diagonal = gram.diagonal(dim1=1, dim2=2)
-    ridge = RIDGE * diagonal.mean(dim=1, keepdim=True)
-    scale = 1 / (diagonal + ridge).clamp(min=TINY)
-    residual = moment - _times(gram, weights) - ridge * weights
-    scaled = direction = scale * residual
-    energy = _dot(residual, scaled)
+    diagonal.add_(RIDGE * diagonal.mean(dim=1, keepdim=True))
+    scale = 1 / diagonal.clamp(min=TINY)
+    residual = moment - _times(gram, weights)
+    direction = scale * residual
+    energy = _dot(residual, direction)
     for _ in range(STEPS):
-        image = _times(gram, direction) + ridge * direction
+        image = _times(gram, direction)
         length = energy / _dot(direction, image).clamp(min=TINY)
-        weights = weights + length * direction
-        residual = residual - length * image
+        weights = torch.addcmul(weights, length, direction)
+        residual = torch.addcmul(residual, length, image, value=-1)
         scaled = scale * residual
         before, energy = energy, _dot(residual, scaled)
-        direction = scaled + energy / before.clamp(min=TINY) * direction
+        direction = torch.addcmul(scaled, energy / before.clamp(min=TINY), direction)
     return weights
 
 
@@ -127,7 +120,8 @@ def _times(matrices: Tensor, vectors: Tensor) -> Tensor:
 
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
-    return (a * b).sum(dim=1, keepdim=True)
+    """(N, 1) of (N, C) both."""
+    return torch.bmm(a[:, None], b[:, :, None])[:, :, 0]
 
 
 def gather_evidence(

@@ -71,7 +71,6 @@ class BatchOutlook:
             has_motion: (1,) bool, whether the two frames show one scene.
         """
         rows, settings = self._rows, self._settings.outlook
-        rows.looks.approach(self._settings.anchor_weight)
         response, as_shown = rows.looks.respond(AppearanceGrid(coarse, detail))
         moved = sample(torch.stack([rows.soft, rows.background], dim=1), came_from)
         warped, background = moved[:, 0], moved[:, 1] * agreement

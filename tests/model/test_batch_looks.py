@@ -64,14 +64,13 @@ def shown(rows: int = ROWS) -> tuple[Looks, list[AppearanceMemory]]:
 def taught(looks: Looks, memories: list[AppearanceMemory], seed: int, learns: list[bool]) -> None:
     grid, soft, trust = grid_of(seed), shares(seed), torch.ones(ROWS, *GRID_HW)
     turns, rates = torch.full((ROWS,), seed), torch.tensor([0.1, 0.4, 0.3])
-    looks.learn(*gathered(grid, soft, trust, turns), rates, torch.tensor(learns))
+    looks.learn(*gathered(grid, soft, trust, turns), rates, torch.tensor(learns), 0.5)
     for row, memory in enumerate(memories):
         if learns[row]:
             memory.learn(appearance.gather_evidence(grid, soft[row], trust[row], seed), float(rates[row]))
 
 
 def assert_alike(looks: Looks, memories: list[AppearanceMemory]) -> None:
-    looks.approach(0.5)
     now, as_shown = looks.respond(grid_of(9))
     for row, memory in enumerate(memories):
         own_now, own_as_shown = memory.respond(grid_of(9))
@@ -110,10 +109,8 @@ def test_a_row_is_used_again_as_if_it_were_new() -> None:
 def test_rows_that_do_not_learn_stay_bit_for_bit() -> None:
     looks, memories = shown()
     taught(looks, memories, 1, [True, True, False])
-    looks.approach(0.5)
     before = [looks.recent_gram[1].clone(), looks.recent_moment[1].clone(), looks.weights[1].clone()]
     taught(looks, memories, 2, [True, False, False])
-    looks.approach(0.5)
     after = [looks.recent_gram[1], looks.recent_moment[1], looks.weights[1]]
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
@@ -126,6 +123,6 @@ def test_blank_rows_stay_finite(row: int) -> None:
         *gathered(grid_of(0), nothing, nothing, torch.zeros(ROWS, dtype=torch.int64)),
         torch.zeros(ROWS),
         torch.arange(ROWS) == row,
+        0.5,
     )
-    looks.approach(0.5)
     assert all(bool(torch.isfinite(response).all()) for response in looks.respond(grid_of(0)))
