@@ -53,7 +53,10 @@ class HalfModel(nn.Module):
         twin.to(device=model.device, dtype=dtype)  # folding leaves tensors on the CPU
         twin.image_encoder.to(memory_format=torch.channels_last)
         twin.prompt_encoder = copy.deepcopy(model.prompt_encoder)
+        if dtype is not torch.float32:
+            _replace(twin.prompt_encoder, ChannelNorm, _fused)
         self.twin = twin.eval().requires_grad_(False)
+        self._positions: dict[tuple[int, int], Tensor] = {}  # of image cells, by the grid's size
 
     def encode(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """As `MobileSam.encode_for_tracking`."""
@@ -68,9 +71,15 @@ class HalfModel(nn.Module):
         encoder, grid_hw = self.twin.prompt_encoder, (features.shape[2], features.shape[3])
         sparse = encoder.sparse(prompts, PATCH_PX * max(grid_hw)).to(self.dtype)
         image = (prompts.pick_images(features) + encoder.dense(prompts)).to(self.dtype)
-        image_pe = encoder.grid_positions(grid_hw).to(self.dtype)
+        image_pe = self._grid_positions(grid_hw)
         logits, predicted_iou = self.twin.mask_decoder(image, image_pe, sparse, token_mask, ALL_MASKS)
         return logits.float(), predicted_iou.float()
+
+    def _grid_positions(self, grid_hw: tuple[int, int]) -> Tensor:
+        """Made once, for a GPU takes longer to begin each of its small steps than to do it."""
+        if grid_hw not in self._positions:
+            self._positions[grid_hw] = self.twin.prompt_encoder.grid_positions(grid_hw).to(self.dtype)
+        return self._positions[grid_hw]
 
 
 def _folded(norm: nn.Module) -> nn.Module:
