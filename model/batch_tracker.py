@@ -22,6 +22,7 @@ from .batch_finder import Figures
 from .batch_outlook import Ahead
 from .batch_rows import FrameShape
 from .batch_work import BatchWork, FrameTensors
+from .cuda_engine import PROMPTS
 from .device_copies import Fetched, send
 from .device_image import upload
 from .finder import Found
@@ -38,8 +39,8 @@ from .tracker_settings import TrackerSettings
 from .types import BoolMask, ImageEmbedding, ObjectMask, Prompt, RgbImage, TrackState
 from .view import View
 
-# Half of the numbers of prompts that a GPU's engine has recordings for: each object is two prompts.
-CAPACITIES = (1, 2, 4, 6, 8, 12, 16, 24)
+# Numbers of rows: an object is two prompts, and so many prompts a GPU's engine decodes together.
+CAPACITIES = tuple(prompts // 2 for prompts in PROMPTS if prompts % 2 == 0)
 
 
 @dataclass(slots=True, eq=False)

@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from maskstream.model import batch_tracker, cuda_engine
+from maskstream.model import batch_tracker
 from maskstream.model.batch_tracker import BatchTracker
 from maskstream.model.checkpoint import StateDict, build_model
 from maskstream.model.errors import PromptError
@@ -177,11 +177,6 @@ def test_rows_stay_with_their_objects_when_others_come_and_go(
     for object_id in (5, 3, 2, 4):
         tracker.remove(object_id)
     assert walk(tracker, [clip[5]]) == [()]
-
-
-def test_rows_are_as_many_as_are_decoded_together() -> None:
-    prompts = [count for count in cuda_engine.PROMPTS if count % 2 == 0]
-    assert [2 * rows for rows in batch_tracker.CAPACITIES] == prompts
 
 
 def test_there_is_work_for_as_many_objects_as_there_have_been(
