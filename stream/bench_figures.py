@@ -135,9 +135,11 @@ def streams_rows(settings: BenchSettings, notify: Notify) -> Iterator[Row]:
         yield Row("streams", f"{what}: held", who, 100 * record["held"], "%", runs)
         yield durations("streams", f"{what}: latency", who, record["latencies_ms"])
         yield durations("streams", f"{what}: age of evidence", who, record["ages_ms"])
+        encoded = f"{min(record['encoded_fps']):.1f} encoded frames/s or more for each"
         if record["shortcoming"] is not None:
-            notify(f"{streams} at once are not sustained: {record['shortcoming']}")
+            notify(f"{streams} at once are not sustained: {record['shortcoming']}; {encoded}")
             break
+        notify(f"{streams} at once are sustained, {encoded}")
         sustained = streams
     what = f"{LIVE_RATE}/s, {width}x{height}: sustained at once, of {_listed(settings.streams)}"
     yield Row("streams", what, "preset rtsp", sustained, "streams", len(settings.streams))
