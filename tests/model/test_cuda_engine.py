@@ -108,6 +108,22 @@ def test_norms_are_folded_where_they_can_be(model: MobileSam) -> None:
     assert types == {torch.float32}
 
 
+def test_what_never_changes_is_made_once_for_each_size(
+    model: MobileSam, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, engine = TorchEngine(model), engine_of(model)
+    made: list[tuple[int, int]] = []
+    encoder = engine._model.twin.prompt_encoder
+    make = encoder.grid_positions
+    monkeypatch.setattr(encoder, "grid_positions", lambda hw: made.append(hw) or make(hw))
+    wide = features_of(1)
+    tall = wide.transpose(2, 3).contiguous()
+    for features in (wide, tall, wide):
+        given = (features, PromptBatch(*boxes(2)))
+        assert gap(engine.decode(*given), plain.decode(*given)) < 1e-4
+    assert made == [GRID_HW, GRID_HW[::-1]]
+
+
 def test_float32_loses_nothing(model: MobileSam) -> None:
     engine: Engine = engine_of(model)
     assert gap(engine.encode(pixels_of()), TorchEngine(model).encode(pixels_of())) < 1e-5
