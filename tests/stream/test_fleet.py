@@ -11,10 +11,15 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import torch
+from maskstream.model import tracker_choice
+from maskstream.model.batch_tracker import BatchTracker
+from maskstream.model.cuda_engine import CudaEngine
 from maskstream.model.errors import EngineError, SinkError, SourceError, WeightsError
+from maskstream.model.predictor import Predictor, load_predictor
 from maskstream.model.types import ObjectMask, TrackState, box_of_mask
 from maskstream.model.weights import resolve
-from maskstream.stream import cli_fleet, fleet, fleet_networks, sinks
+from maskstream.stream import cli_fleet, fleet, fleet_networks, runner, sinks
 from maskstream.stream.cli import main
 from maskstream.stream.config import Config
 from maskstream.stream.fleet import Fleet
@@ -312,3 +317,35 @@ def test_masks_are_bit_for_bit_those_of_single_runs(weights, kept, monkeypatch, 
                 np.testing.assert_array_equal(found.mask, again.mask)
                 assert found.quality == again.quality
         assert alone[-1].objects[0].mask.any()
+
+
+@pytest.mark.weights
+def test_a_gpu_s_engine_and_tracker_give_streams_together_what_each_would_get_alone(
+    weights, kept, monkeypatch
+):
+    """Both run on a CPU as well; frames are encoded and prompts decoded together, as far as they meet."""
+    monkeypatch.setattr(Keeping, "write", lambda self, result: self.indexes.append(result))
+    networks = load_predictor(weights, "cpu")
+    engine = CudaEngine(networks.model, torch.float32, compiled=False)
+
+    def load(model, *more):
+        return Predictor(networks.model, model.size, engine=engine)
+
+    for module in (runner, fleet_networks):
+        monkeypatch.setattr(module, "load_networks", load)
+    monkeypatch.setattr(tracker_choice, "make_tracker", BatchTracker)
+    model = {"weights": weights, "size": 128, "device": "cpu"}
+    setups = [setup_of(f"s{seed}", scene(4, seed), model=model) for seed in range(3)]
+    with Fleet(setups) as together:
+        assert together.wait(60)
+    assert together.errors == {}
+    shared = {name: sink.indexes for name, sink in kept.items()}
+    kept.clear()
+    for setup in setups:
+        run(setup.config)
+        pairs = list(zip(kept[setup.name].indexes, shared[setup.name], strict=True))
+        assert len(pairs) == 4
+        for one, other in pairs:
+            mask, again = one.objects[0].mask, other.objects[0].mask
+            assert mask.any()
+            assert (mask & again).sum() >= 0.9 * (mask | again).sum()  # rounding moves pixels at the edge
