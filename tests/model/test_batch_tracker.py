@@ -169,6 +169,10 @@ def test_rows_stay_with_their_objects_when_others_come_and_go(
     walk(tracker, shown(clip, prompts[:3], frames=2))
     tracker.remove(1)
     assert tracker.object_ids == (2, 3)
+    tracker.rename(3, 6)  # turns go by numbers
+    assert tracker._work is not None
+    assert tracker._work.rows.object_id[:2].tolist() == [6, 2]
+    tracker.rename(6, 3)
     more = Moment(clip[2].image, clip[2].embedding, tuple(prompts[3:]))
     left = walk(tracker, [more, clip[3], clip[4]])
     assert [one.object_id for one in left[-1]] == [2, 3, 4, 5]
