@@ -65,6 +65,12 @@ class BatchTracker(ObjectTracker[_Track]):
         self._work: BatchWork | None = None  # the one in use: its rows are what is known
 
     @torch.inference_mode()
+    def prepare(self, original_hw: tuple[int, int], objects: int = 1) -> None:
+        """See `ObjectTracker`: the work is recorded, which takes the time of many frames."""
+        embedding = self._predictor.encode(np.zeros((*original_hw, 3), np.uint8))
+        self._work_for(objects, FrameShape.of(embedding))
+
+    @torch.inference_mode()
     def remove(self, object_id: int) -> None:
         """See `ObjectTracker`. The last row's object takes the row that is left."""
         self._check_tracked(object_id)

@@ -49,6 +49,9 @@ class ObjectTracker(ABC, Generic[AnyLife_co]):
         self._motion = motion or MotionEstimator()
         self._tracks: dict[int, AnyLife_co] = {}
 
+    def prepare(self, original_hw: tuple[int, int], objects: int = 1) -> None:  # noqa: B027
+        """Do now what the first image of this size (h, w) px with so many objects would wait for."""
+
     @property
     def object_ids(self) -> tuple[int, ...]:
         """The objects being followed, in ascending order."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from maskstream.model.errors import ControlError, PromptError
 
-from .commands import NOW, Applied, Command
+from .commands import NOW, Applied, Command, Show
 from .types import Frame
 
 MAX_WAITING = 1024  # commands; more than anybody means, and a bound for memory
@@ -58,6 +58,11 @@ class Agenda:
         self._waiting = [self._noted(command) for command in self.schedule]
         self._start_s: float | None = None
         self._is_closed = False
+
+    @property
+    def objects_shown(self) -> int:
+        """How many objects its schedule shows, be it at different times."""
+        return len({command.prompt.object_id for command in self.schedule if isinstance(command, Show)})
 
     def submit(self, command: Command) -> Future[Applied]:
         """Have a command carried out on the first frame at or after its time; any thread.

@@ -28,13 +28,17 @@ def live_ladder(
     frame_rate: Fraction | None,
     settings: TrackerSettings = TrackerSettings(),  # noqa: B008
     turn: Turn = nullcontext,
+    original_hw: tuple[int, int] | None = None,
 ) -> Ladder:
     """A ladder for a new stream, which has until the next frame comes to answer one.
 
-    `turn` is waited for before a frame is encoded, where other streams use the same networks.
+    `turn` is waited for before a frame is encoded, where other streams use the same networks. For frames of
+    `original_hw` px, where that is known, all is prepared now.
     """
     motion = GuidedMotion()
     segmenter = Segmenter(predictor, make_tracker(predictor, settings, motion), agenda)
+    if original_hw is not None:
+        segmenter.prepare(original_hw)
     budget_ns = round(1e9 / min(frame_rate or USUAL_RATE, HIGHEST_RATE))
     worker = ThreadWorker(segmenter, round(STALE * budget_ns), turn=turn)
     return Ladder(segmenter, worker, Coaster(), budget_ns, time.monotonic_ns, motion.guide)

@@ -324,8 +324,10 @@ def make_segmenter(
     from .segmenter import Segmenter
 
     info = inputs.source.info
+    hw = (info.height_px, info.width_px)
     settings = TrackerSettings(interaction=config.interaction, ask_every=config.decode_every)
     if info.is_live and config.ladder:
-        return live_ladder(predictor, inputs.agenda, info.frame_rate, settings, turn or nullcontext)
+        return live_ladder(predictor, inputs.agenda, info.frame_rate, settings, turn or nullcontext, hw)
     segmenter = Segmenter(predictor, make_tracker(predictor, settings), inputs.agenda)
+    segmenter.prepare(hw)
     return segmenter if turn is None else InTurn(segmenter, turn)

@@ -57,6 +57,10 @@ class Segmenter:
             order.applied(Applied(frame.index, frame.pts, time_s, object_ids, frame.captured_ns))
         return result
 
+    def prepare(self, original_hw: tuple[int, int]) -> None:
+        """Do now what the first frame of this size (h, w) px would wait for, but for the engine's part."""
+        self._tracker.prepare(original_hw, max(1, self._agenda.objects_shown))
+
     def is_due(self, frame: Frame) -> bool:
         """Whether a command is due on this frame; any thread."""
         return bool(self._agenda.peek(frame))

@@ -201,6 +201,18 @@ def test_there_is_work_for_as_many_objects_as_there_have_been(
     assert sorted(tracker._works) == [1, 6]  # none for two, and none was made because some had gone
 
 
+def test_what_was_prepared_is_used(predictor: Predictor, clip: list[Moment]) -> None:
+    tracker = BatchTracker(predictor)
+    tracker.prepare(HW, objects=3)
+    prepared = tracker._work
+    assert prepared is not None
+    found = walk(tracker, shown(clip, discs(3), frames=2))
+    assert tracker._work is prepared
+    assert pairs(found, walk(BatchTracker(predictor), shown(clip, discs(3), frames=2)))
+    tracker = Tracker(predictor)
+    tracker.prepare(HW)  # has nothing to prepare
+
+
 def test_a_mask_prompt_is_given_back_as_it_is(predictor: Predictor, clip: list[Moment]) -> None:
     [prompt] = discs(1)
     [[one]] = walk(BatchTracker(predictor), shown(clip, [prompt], frames=1))

@@ -128,3 +128,10 @@ def test_nothing_is_lost_between_threads(frame):
         seen += names(agenda.due(frame(0)))
     seen += names(agenda.due(frame(0)))
     assert sorted(seen) == [1] * 100 + [2] * 100 + [3] * 100 + [4] * 100
+
+
+def test_the_schedule_tells_how_many_objects_come() -> None:
+    prompts = [Prompt(i, points_xy=[[1, 1]], point_labels=[1]) for i in (1, 2, 1)]
+    commands = [Show(prompt, time_s=float(second)) for second, prompt in enumerate(prompts)]
+    assert Agenda([*commands, Remove(1, time_s=5.0)]).objects_shown == 2
+    assert Agenda().objects_shown == 0
