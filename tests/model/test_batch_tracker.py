@@ -162,6 +162,15 @@ def test_objects_are_found_alike_alone_and_beside_others(predictor: Predictor, c
         assert all(is_alike(one, other) for one, other in pairs(alone, beside))
 
 
+def test_one_more_among_as_many_rows_changes_nothing(predictor: Predictor, clip: list[Moment]) -> None:
+    prompts = discs(4)
+    three, four = BatchTracker(predictor), BatchTracker(predictor)
+    fewer = walk(three, shown(clip, prompts[:3]))
+    more = [frame[:3] for frame in walk(four, shown(clip, prompts))]
+    assert list(three._works) == list(four._works) == [4]
+    assert all(np.array_equal(one.mask, other.mask) for one, other in pairs(fewer, more))
+
+
 def test_rows_stay_with_their_objects_when_others_come_and_go(
     predictor: Predictor, clip: list[Moment]
 ) -> None:

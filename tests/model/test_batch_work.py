@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from maskstream.model import batch_work
+from maskstream.model import appearance, batch_work
 from maskstream.model.batch_finder import BatchFinder, BatchFound
 from maskstream.model.batch_learner import BatchLearner
 from maskstream.model.batch_outlook import Ahead, BatchOutlook
@@ -44,6 +44,14 @@ def test_the_guard_refuses_tensors_of_the_cpu() -> None:
         bool(torch.zeros(2, device="cuda").any())
 
 
+@pytest.fixture
+def no_fake_is_kept() -> Iterator[None]:
+    """What is made once for each device must not be a fake one for the tests that come after."""
+    yield
+    appearance.shuffled_cells.cache_clear()
+
+
+@pytest.mark.usefixtures("no_fake_is_kept")
 @pytest.mark.parametrize("settings", SETTINGS, ids=["plain", "exclusive"])
 def test_nothing_waits_for_the_device_or_comes_from_the_host(settings: TrackerSettings) -> None:
     with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
