@@ -123,8 +123,8 @@ def is_alike(one: ObjectMask, other: ObjectMask) -> bool:
 
 @pytest.mark.parametrize(
     "settings",
-    [TrackerSettings(), TrackerSettings(interaction="exclusive"), TrackerSettings(ask_every=3)],
-    ids=["plain", "exclusive", "seldom asked"],
+    [TrackerSettings(), TrackerSettings(interaction="exclusive", ask_every=3)],
+    ids=["plain", "exclusive and seldom asked"],
 )
 def test_it_finds_what_the_other_tracker_finds(
     predictor: Predictor, clip: list[Moment], settings: TrackerSettings
