@@ -22,7 +22,6 @@ STEPS = 10  # of conjugate gradients, for an object's looks that have changed a 
 TINY = 1e-20  # in place of a divisor of 0, where the dividend is 0 too
 OBJECT_SHARE = 0.02  # a cell with more of the object than this is on it
 MOST_CELLS = 64  # of the object, and as many of the rest, that teach what they look like on one frame
-TURN_CELLS = 2477  # by which the shuffled cells are rotated from turn to turn; far from all grids' divisors
 MOST_ANCHOR_CELLS = 4096  # the same where the user shows it, which happens once
 
 
@@ -137,20 +136,17 @@ class Evidence:
         return weights
 
 
-def gather_evidence(
-    grid: AppearanceGrid, soft: Tensor, trust: Tensor | None = None, turn: int = 0
-) -> Evidence:
+def gather_evidence(grid: AppearanceGrid, soft: Tensor, trust: Tensor | None = None) -> Evidence:
     """Evidence from a frame whose object covers `soft` (gh, gw), 0..1, of each cell.
 
     Args:
         grid: the frame's vectors.
         soft: the object's share of each cell.
         trust: (gh, gw), 0..1, how sure that share is; None where the user gave it.
-        turn: other cells teach on each, so that in the mean of several frames many have taught.
     """
     share = soft.flatten().to(grid.device)
     on_object = share > OBJECT_SHARE
-    order = shuffled_cells(len(share), grid.device).roll(-(turn * TURN_CELLS) % len(share))
+    order = shuffled_cells(len(share), grid.device)
     most = MOST_ANCHOR_CELLS if trust is None else MOST_CELLS
     sides = [order[on_object[order]], order[~on_object[order]]]
     cells = torch.cat([side[:most] for side in sides])

@@ -49,7 +49,12 @@ class _Some(NamedTuple):
 
     soft: Tensor  # (N, 4h, 4w)
     predicted_iou: Tensor  # (N,)
-    agreement: Tensor  # (N,)
+    agreement: Tensor  # (N,), 0 where it is not the object
+
+    @property
+    def is_seen(self) -> Tensor:
+        """(N,) bool, see `Found`."""
+        return (self.agreement > 0) & (area_of(self.soft > 0.5) > 0)
 
 
 class BatchFinder:
@@ -85,9 +90,10 @@ class BatchFinder:
         if self._settings.interaction == "exclusive":
             found, background = _kept_apart(found, background, is_followed)
         self._keep(found, background, outlook.as_shown, is_followed)
-        is_seen = area_of(found.soft > 0.5) > 0
-        masks = self._outliner.to_original(image, found.soft)
-        return BatchFound(masks, _figures(found, is_seen, masks), self._count(is_seen & is_followed))
+        is_seen = found.is_seen
+        seen = found._replace(soft=found.soft * is_seen[:, None, None])
+        masks = self._outliner.to_original(image, seen.soft)
+        return BatchFound(masks, _figures(seen, is_seen, masks), self._count(is_seen & is_followed))
 
     def _choose(self, logits: Tensor, predicted_iou: Tensor, ahead: Ahead) -> _Some:
         """Of each row the candidate that agrees best with the map, mixed with it; see `finder.find_all`."""
@@ -105,7 +111,8 @@ class BatchFinder:
         soft = share * drawn + (1 - share) * ahead.soft_map
         least = torch.where(ahead.is_search, settings.found_likeness, settings.least_likeness)
         is_it = ahead.has_box & (certainty_of(soft) * agreement >= least)
-        return _Some(soft * is_it[:, None, None], guess * is_it, agreement * is_it)
+        is_kept = is_it | ahead.has_box & ~ahead.is_search
+        return _Some(soft * is_kept[:, None, None], guess * is_it, agreement * is_it)
 
     def _is_doubtful(self, ahead: Ahead) -> Tensor:
         return ahead.is_search | (self._rows.agreement < self._settings.sure_agreement)
@@ -161,7 +168,7 @@ def _kept_apart(found: _Some, background: Tensor, is_followed: Tensor) -> tuple[
 
     See the tracker's own.
     """
-    all_soft = found.soft * is_followed[:, None, None]
+    all_soft = found.soft * (is_followed & found.is_seen)[:, None, None]
     areas = area_of(all_soft > 0.5)
     soft, kept_background = [], []
     for row, own in enumerate(found.soft):

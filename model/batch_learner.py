@@ -41,7 +41,7 @@ class BatchLearner:
         doubt = settings.doubt * (1 - share) * looks_like_it
         trust = (2 * share - 1).abs() ** settings.confidence * (1 - doubt)
         grid = AppearanceGrid(coarse, detail)
-        evidence = gather_evidence(grid, self._order_of, share, trust, rows.frames_seen)
+        evidence = gather_evidence(grid, self._order_of, share, trust)
         rate = 1 - (1 - settings.learning_rate) ** (rows.frames_seen - rows.learned_at).float()
         rows.looks.learn(*evidence, rate, learns, settings.anchor_weight)
         rows.learned_at.copy_(torch.where(learns, rows.frames_seen, rows.learned_at))

@@ -16,7 +16,6 @@ from .appearance import (
     RIDGE,
     STEPS,
     TINY,
-    TURN_CELLS,
     AppearanceGrid,
     Evidence,
     shuffled_cells,
@@ -125,7 +124,7 @@ def _dot(a: Tensor, b: Tensor) -> Tensor:
 
 
 def gather_evidence(
-    grid: AppearanceGrid, order_of: Tensor, soft: Tensor, trust: Tensor, turns: Tensor
+    grid: AppearanceGrid, order_of: Tensor, soft: Tensor, trust: Tensor
 ) -> tuple[Tensor, Tensor]:
     """See `appearance.gather_evidence`: (N, C, C) and (N, C) from one frame, for all rows.
 
@@ -134,10 +133,9 @@ def gather_evidence(
         order_of: (L,) float32, see `places_in_order`.
         soft: (N, gh, gw), 0..1, each row's share of each cell.
         trust: (N, gh, gw), 0..1, how sure that share is.
-        turns: (N,) int64, other cells teach on each.
     """
     share = soft.flatten(1)
-    cells, sure = _teachers(share > OBJECT_SHARE, order_of, turns)
+    cells, sure = _teachers(share > OBJECT_SHARE, order_of)
     vectors = grid.vectors(cells.flatten()).view(*cells.shape, -1)  # (N, M, C)
     share, sure = share.gather(1, cells), sure * trust.flatten(1).gather(1, cells)
     weight = _half(sure * share) + _half(sure * (1 - share))
@@ -151,17 +149,16 @@ def places_in_order(cells: int, device: torch.device) -> Tensor:
     return shuffled_cells(cells, device).argsort().float()
 
 
-def _teachers(on_object: Tensor, order_of: Tensor, turns: Tensor) -> tuple[Tensor, Tensor]:
+def _teachers(on_object: Tensor, order_of: Tensor) -> tuple[Tensor, Tensor]:
     """Numbers of the cells (N, M) that teach, first those on the object (N, L), and for how many each stands.
 
     Where a side has fewer cells than teach, others fill its places and stand for none.
     """
     count = on_object.shape[1]
     most = min(MOST_CELLS, count)
-    order = (order_of - (turns * TURN_CELLS % count)[:, None].float()).remainder(count)
     cells, sure = [], []
     for side in (on_object, ~on_object):
-        behind = torch.where(side, order, order + count)
+        behind = torch.where(side, order_of, order_of + count)
         chosen = behind.topk(most, largest=False, sorted=False).indices
         stands_for = (side.sum(dim=1, keepdim=True) / MOST_CELLS).clamp(min=1)
         cells.append(chosen)

@@ -48,12 +48,12 @@ class Found:
 
     soft: SoftMask  # (4h, 4w)
     predicted_iou: float = 0.0
-    agreement: float = 0.0  # soft IoU of the decoder's mask and the map
+    agreement: float = 0.0  # soft IoU of the decoder's mask and the map; 0 where it is not the object
 
     @cached_property
     def is_seen(self) -> bool:
-        """Whether there is any of it."""
-        return bool((self.soft > 0.5).any())
+        """Whether there is any of it. What is not the object is followed unseen: that may be hidden there."""
+        return self.agreement > 0 and bool((self.soft > 0.5).any())
 
     @cached_property
     def likeness(self) -> float:
@@ -123,4 +123,6 @@ def _choose(
     share = settings.decoder_share * inside if agreement >= settings.least_agreement else np.float32(0)
     found = Found(share * candidates[choices[best]] + (1 - share) * soft_map, guess, agreement)
     least = settings.found_likeness if outlook.is_search else settings.least_likeness
-    return found if found.likeness >= least else Found(np.zeros_like(soft_map))
+    if found.likeness >= least:
+        return found
+    return Found(np.zeros_like(soft_map) if outlook.is_search else found.soft)

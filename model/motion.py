@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import cv2
 import numpy as np
@@ -24,6 +25,7 @@ class Motion:
     flow: NDArray[np.float32]  # (h, w, 2) px of its own grid, x then y
     agreement: SoftMask  # (h, w), how much the previous frame, moved, looks like this one
     _places: dict[tuple[int, int], NDArray[np.float32]] = field(default_factory=dict, repr=False)
+    _agreements: dict[tuple[int, int], SoftMask] = field(default_factory=dict, repr=False)
 
     @property
     def is_cut(self) -> bool:
@@ -35,6 +37,12 @@ class Motion:
         came_from = self.came_from(soft.shape[0], soft.shape[1])
         moved: SoftMask = cv2.remap(soft, came_from, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         return moved
+
+    def agreement_at(self, hw: tuple[int, int]) -> SoftMask:
+        """The agreement at another size (h, w); kept, as all objects ask for the same."""
+        if hw not in self._agreements:
+            self._agreements[hw] = cv2.resize(self.agreement, hw[::-1], interpolation=cv2.INTER_LINEAR)
+        return self._agreements[hw]
 
     def came_from(self, height: int, width: int) -> NDArray[np.float32]:
         """Where each pixel of a grid of another size was (h, w, 2); kept, as all objects ask for the same."""
@@ -86,7 +94,10 @@ def _agreement(gray: NDArray[np.uint8], previous: NDArray[np.uint8], flow: NDArr
     return agreement
 
 
+@lru_cache(maxsize=8)
 def _pixels(height: int, width: int) -> NDArray[np.float32]:
-    """Every pixel's own place (h, w, 2), x then y."""
+    """Every pixel's own place (h, w, 2), x then y; read only."""
     columns, rows = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
-    return np.dstack([columns, rows])
+    places = np.dstack([columns, rows])
+    places.flags.writeable = False
+    return places

@@ -24,7 +24,9 @@ FINE_LONG_SIDE_PX = 1024  # the functions are applied at this size, and the mask
 LEAST_IOU = 0.5  # with the mask as it was: edges may move an outline, not deny the object
 TRACE = 0.02  # a soft mask below this is nothing
 
-ONES = np.ones((1, 4), np.float32)
+WHITE = 255.0
+UPPER = ((0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2))  # of a symmetric 3x3 matrix
+WHOLE_MATRIX = (0, 1, 2, 1, 3, 4, 2, 4, 5)  # which of them stands where, row by row
 
 Floats = NDArray[np.float64]
 Region = tuple[slice, slice]  # rows and columns
@@ -45,9 +47,9 @@ class Outliner:
         fine_hw = at_most(embedding.original_hw, FINE_LONG_SIDE_PX)
         half_low_res = max(embedding.input_hw) // LOW_RES_PX // 2
         grid_hw = at_most(embedding.original_hw, max(GRID_LONG_SIDE_PX, half_low_res))
-        with_ones = cv2.cvtColor(_resized(image, fine_hw), cv2.COLOR_RGB2RGBA)
-        self._fine = with_ones.astype(np.float32) / np.float32(255)  # (h, w, 4), colours and a constant
-        self._grid = _resized(self._fine, grid_hw)[..., :3].astype(np.float64)
+        with_white = cv2.cvtColor(_resized(image, fine_hw), cv2.COLOR_RGB2RGBA)
+        self._fine = with_white.astype(np.float32)  # (h, w, 4), colours 0..255 and a constant
+        self._grid = _resized(self._fine, grid_hw)[..., :3].astype(np.float64) / WHITE
         self._fine_hw, self._grid_hw = fine_hw, grid_hw
         low_res_y, low_res_x = _ratio(embedding.resized_hw, grid_hw)
         self._scale = (low_res_y / LOW_RES_PX, low_res_x / LOW_RES_PX)  # low-res px per px of the grid
@@ -77,38 +79,38 @@ class Outliner:
         fine = _same_place(_around(coarse > TRACE, margin=radius + 1), grid_hw, fine_hw)
         functions = self._fit(coarse[part].astype(np.float64), part)
         zoomed = _zoom(functions, part, _ratio(grid_hw, fine_hw), fine)
-        values: SoftMask = cv2.transform(cv2.multiply(zoomed, self._fine[fine]), ONES)
+        terms = cv2.multiply(zoomed, self._fine[fine])
+        values: SoftMask = terms[..., 0] + terms[..., 1] + terms[..., 2] + terms[..., 3]
         if fine_hw == hw:
             return fine, values
         whole = _same_place(fine, fine_hw, hw)
         return whole, _zoom(values, fine, _ratio(fine_hw, hw), whole)
 
     def _fit(self, coarse: Floats, part: tuple[slice, slice]) -> Pixels:
-        """Linear functions of colour (h, w, 4), three slopes and an offset, averaged over windows."""
+        """Linear functions of what `_fine` holds (h, w, 4), averaged over windows."""
         mean = self._average(coarse)
         joint = self._average(self._grid[part] * coarse[..., None]) - self._mean[part] * mean[..., None]
         slope = (self._inverse[part] @ joint[..., None])[..., 0]
         offset = mean - (slope * self._mean[part]).sum(axis=2)
-        return self._average(np.dstack([slope, offset])).astype(np.float32)
+        return (self._average(np.dstack([slope, offset])) / WHITE).astype(np.float32)
 
-    def _covariance(self) -> Floats:
-        """Of the colours in each window: (h, w, 3, 3)."""
-        pairs = [(i, j) for i in range(3) for j in range(3)]
-        grid, mean = self._grid, self._mean
-        moments = [self._average(grid[..., i] * grid[..., j]) - mean[..., i] * mean[..., j] for i, j in pairs]
-        return np.dstack(moments).reshape(*grid.shape[:2], 3, 3)
+    def _covariance(self) -> list[Floats]:
+        """Of the colours in each window: the six (h, w) of UPPER."""
+        colours, means = np.moveaxis(self._grid, 2, 0), np.moveaxis(self._mean, 2, 0)
+        return [self._average(colours[i] * colours[j]) - means[i] * means[j] for i, j in UPPER]
 
     def _average(self, values: Floats) -> Floats:
         """Means over windows of (h, w) or (h, w, channels)."""
         return np.asarray(cv2.boxFilter(values, -1, self._window), np.float64)
 
 
-def _inverse(covariance: Floats) -> Floats:
-    """Of (h, w, 3, 3) symmetric matrices with RIDGE on the diagonal, by their cofactors."""
-    first, second, third = np.moveaxis(covariance + RIDGE * np.eye(3), 2, 0)
-    cofactors = np.stack([np.cross(second, third), np.cross(third, first), np.cross(first, second)], axis=-1)
-    determinant: Floats = (first * cofactors[..., 0]).sum(axis=-1)
-    return np.asarray(cofactors / determinant[..., None, None], np.float64)
+def _inverse(upper: list[Floats]) -> Floats:
+    """Of symmetric matrices, given as the six (h, w) of UPPER, with RIDGE on the diagonal: (h, w, 3, 3)."""
+    a, b, c, d, e, f = (part + RIDGE * (i == j) for part, (i, j) in zip(upper, UPPER, strict=True))
+    cofactors = [d * f - e * e, c * e - b * f, b * e - c * d, a * f - c * c, b * c - a * e, a * d - b * b]
+    determinant = a * cofactors[0] + b * cofactors[1] + c * cofactors[2]
+    inverse = [cofactor / determinant for cofactor in cofactors]
+    return np.dstack([inverse[k] for k in WHOLE_MATRIX]).reshape(*a.shape, 3, 3)
 
 
 def at_most(hw: tuple[int, int], long_side_px: int) -> tuple[int, int]:

@@ -62,7 +62,7 @@ def look_ahead(
     response, as_shown = memory.respond(grid)
     looks = _probability(response, settings.response_gain, size)
     warped = motion.warp(soft)
-    background = motion.warp(background) * resize_soft(motion.agreement, size)
+    background = motion.warp(background) * motion.agreement_at(size)
     looks = looks * (1 - settings.background_weight * background) * _near(warped, settings.reach)
     soft_map: SoftMask = (1 - settings.warped_share) * looks + settings.warped_share * warped
     return Outlook(soft_map, warped, background, as_shown, is_search=False)

@@ -153,21 +153,22 @@ class Tracker(ObjectTracker[_Track]):
         doubt = self._settings.doubt * (1 - share) * looks_like_it
         trust = (2 * share - 1).abs() ** self._settings.confidence * (1 - doubt)
         kept = (1 - self._settings.learning_rate) ** (track.frames_seen - track.learned_at)
-        track.memory.learn(gather_evidence(grid, share, trust, track.frames_seen), 1 - kept)
+        track.memory.learn(gather_evidence(grid, share, trust), 1 - kept)
         track.learned_at = track.frames_seen
 
 
 def _kept_apart(outlooks: Sequence[Outlook], found: Sequence[Found]) -> tuple[list[Outlook], list[Found]]:
     """Each object less what others have a better claim to; the others are known background to it."""
-    areas = [int(np.count_nonzero(one.soft > 0.5)) for one in found]
+    claims = [one.soft * np.float32(one.is_seen) for one in found]
+    areas = [int(np.count_nonzero(claim > 0.5)) for claim in claims]
     kept_outlooks, kept = [], []
     for i, (outlook, own) in enumerate(zip(outlooks, found, strict=True)):
         soft, rival = own.soft, np.zeros_like(own.soft)
-        for j, other in enumerate(found):
+        for j, other in enumerate(claims):
             if i != j:
-                is_lost = _claims_more(other.soft, own.soft, areas[j] < areas[i])
-                soft = np.where(is_lost, np.minimum(soft, 1 - other.soft), soft)
-                rival = np.maximum(rival, other.soft)
+                is_lost = _claims_more(other, own.soft, areas[j] < areas[i])
+                soft = np.where(is_lost, np.minimum(soft, 1 - other), soft)
+                rival = np.maximum(rival, other)
         kept.append(replace(own, soft=soft))
         kept_outlooks.append(replace(outlook, background=np.maximum(outlook.background, rival)))
     return kept_outlooks, kept
@@ -182,13 +183,14 @@ def _claims_more(other: SoftMask, own: SoftMask, other_is_smaller: bool) -> Bool
 
 def object_mask(life: Life, found: Found, view: View, exact: BoolMask | None = None) -> ObjectMask:
     """What the user gets of one object; its mask is `exact` where that is given."""
-    mask = view.outliner.to_original(found.soft) if exact is None else exact
+    seen = found.soft if found.is_seen else np.zeros_like(found.soft)
+    mask = view.outliner.to_original(seen) if exact is None else exact
     return ObjectMask(
         object_id=life.object_id,
         mask=mask,
         box_xyxy=box_of_mask(mask),
         predicted_iou=found.predicted_iou,
-        stability_score=stability_of(found.soft),
+        stability_score=stability_of(seen),
         state=life.state,
         quality=found.quality,
     )

@@ -107,19 +107,6 @@ def test_looks_that_changed_a_little_are_solved_for_from_those_before() -> None:
     torch.testing.assert_close(after.solve(exact), exact, atol=1e-4, rtol=1e-4)
 
 
-def test_another_turn_teaches_from_other_cells(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(appearance, "MOST_CELLS", 10)
-    soft = _square(2, 3)
-    grid, trust = _grid(soft, seed=0), torch.ones(GRID_HW)
-    turns = [gather_evidence(grid, soft, trust, turn) for turn in range(12)]
-    every = gather_evidence(grid, soft)
-    together = turns[0]
-    for i, one in enumerate(turns[1:], start=2):
-        together = together.mix(one, 1 / i)
-    off = [(one.gram - every.gram).norm() for one in (turns[0], together)]
-    assert off[1] < 0.5 * off[0]
-
-
 def test_an_embedding_without_detail_is_refused() -> None:
     embedding = ImageEmbedding(torch.zeros(1, 256, 4, 4), (64, 64), (64, 64), (64, 64))
     with pytest.raises(ValueError, match=r"Predictor\.encode"):

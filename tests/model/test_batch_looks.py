@@ -31,25 +31,19 @@ def shares(seed: int) -> Tensor:
     return soft
 
 
-def gathered(grid: AppearanceGrid, soft: Tensor, trust: Tensor, turns: Tensor) -> tuple[Tensor, Tensor]:
+def gathered(grid: AppearanceGrid, soft: Tensor, trust: Tensor) -> tuple[Tensor, Tensor]:
     order = places_in_order(soft[0].numel(), CPU)
-    return batch_looks.gather_evidence(grid, order, soft, trust, turns)
+    return batch_looks.gather_evidence(grid, order, soft, trust)
 
 
 def test_the_same_cells_teach_the_same() -> None:
-    grid, soft, turns = grid_of(0), shares(0), torch.tensor([3, 7, 0])
+    grid, soft = grid_of(0), shares(0)
     trust = torch.rand(ROWS, *GRID_HW, generator=torch.Generator().manual_seed(5))
-    grams, moments = gathered(grid, soft, trust, turns)
+    grams, moments = gathered(grid, soft, trust)
     for row in range(ROWS):
-        alone = appearance.gather_evidence(grid, soft[row], trust[row], int(turns[row]))
+        alone = appearance.gather_evidence(grid, soft[row], trust[row])
         assert torch.allclose(grams[row], alone.gram, atol=1e-5)
         assert torch.allclose(moments[row], alone.moment, atol=1e-5)
-
-
-def test_other_cells_teach_at_another_turn() -> None:
-    grid, soft, trust = grid_of(0), shares(0), torch.ones(ROWS, *GRID_HW)
-    one, other = (gathered(grid, soft, trust, torch.full((ROWS,), turn))[0] for turn in (1, 2))
-    assert not torch.allclose(one[0], other[0], atol=1e-3)
 
 
 def shown(rows: int = ROWS) -> tuple[Looks, list[AppearanceMemory]]:
@@ -63,11 +57,11 @@ def shown(rows: int = ROWS) -> tuple[Looks, list[AppearanceMemory]]:
 
 def taught(looks: Looks, memories: list[AppearanceMemory], seed: int, learns: list[bool]) -> None:
     grid, soft, trust = grid_of(seed), shares(seed), torch.ones(ROWS, *GRID_HW)
-    turns, rates = torch.full((ROWS,), seed), torch.tensor([0.1, 0.4, 0.3])
-    looks.learn(*gathered(grid, soft, trust, turns), rates, torch.tensor(learns), 0.5)
+    rates = torch.tensor([0.1, 0.4, 0.3])
+    looks.learn(*gathered(grid, soft, trust), rates, torch.tensor(learns), 0.5)
     for row, memory in enumerate(memories):
         if learns[row]:
-            memory.learn(appearance.gather_evidence(grid, soft[row], trust[row], seed), float(rates[row]))
+            memory.learn(appearance.gather_evidence(grid, soft[row], trust[row]), float(rates[row]))
 
 
 def assert_alike(looks: Looks, memories: list[AppearanceMemory]) -> None:
@@ -120,7 +114,7 @@ def test_blank_rows_stay_finite(row: int) -> None:
     looks = Looks.blank(ROWS, 28, CPU)
     nothing = torch.zeros(ROWS, *GRID_HW)
     looks.learn(
-        *gathered(grid_of(0), nothing, nothing, torch.zeros(ROWS, dtype=torch.int64)),
+        *gathered(grid_of(0), nothing, nothing),
         torch.zeros(ROWS),
         torch.arange(ROWS) == row,
         0.5,

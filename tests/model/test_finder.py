@@ -55,6 +55,14 @@ def test_an_unclear_mask_is_not_the_object():
     assert not _find(_disc(10, 0.1), _disc(10, 0.1), is_search=False).is_seen
 
 
+def test_what_is_hardly_the_object_is_followed_unseen_but_no_find():
+    followed, searched = (_find(_disc(10), _disc(3), is_search=which) for which in (False, True))
+    assert not followed.is_seen
+    assert followed.quality == 0
+    assert (followed.soft > 0.5).any()
+    assert not searched.soft.any()
+
+
 def test_a_small_object_is_seen_and_not_vouched_for():
     """A pixel more or less of few is much, however sure it is that this is the object."""
     small, large = (_find(_disc(radius), _disc(radius), is_search=True) for radius in (2, 20))
