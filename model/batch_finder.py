@@ -111,8 +111,9 @@ class BatchFinder:
         soft = share * drawn + (1 - share) * ahead.soft_map
         least = torch.where(ahead.is_search, settings.found_likeness, settings.least_likeness)
         is_it = ahead.has_box & (certainty_of(soft) * agreement >= least)
-        is_kept = is_it | ahead.has_box & ~ahead.is_search
-        return _Some(soft * is_kept[:, None, None], guess * is_it, agreement * is_it)
+        unseen = torch.where(ahead.is_search[:, None, None], ahead.warped, soft)
+        soft = torch.where(is_it[:, None, None], soft, unseen)
+        return _Some(soft, guess * is_it, agreement * is_it)
 
     def _is_doubtful(self, ahead: Ahead) -> Tensor:
         return ahead.is_search | (self._rows.agreement < self._settings.sure_agreement)
@@ -148,6 +149,8 @@ class BatchFinder:
         rows.soft.copy_(torch.where(follows, found.soft, rows.soft))
         rows.predicted_iou.copy_(torch.where(is_followed, found.predicted_iou, rows.predicted_iou))
         rows.agreement.copy_(torch.where(is_followed, found.agreement, rows.agreement))
+        unseen = torch.where(found.is_seen, 0, rows.frames_unseen + 1)
+        rows.frames_unseen.copy_(torch.where(is_followed, unseen, rows.frames_unseen))
 
     def _count(self, is_seen: Tensor) -> Tensor:
         """Count the frames on which rows were seen, and say which learn from this one."""

@@ -16,6 +16,7 @@ from .appearance import AppearanceGrid
 from .batch_masks import area_of, dilate, gaussian_blur, resize, sample
 from .batch_parts import box_around, parts_of, sums_of
 from .batch_rows import FrameShape, Rows
+from .lifecycle import is_search_turn
 from .prompt_encoder import BOX_BOTTOM_RIGHT, BOX_TOP_LEFT, PromptBatch
 from .soft_masks import LESSER_PART, LOW_RES_PX, PROMPTED_LOGIT
 from .tracker_settings import TrackerSettings
@@ -27,7 +28,7 @@ class Ahead(NamedTuple):
     """What appearance and motion say of each of N rows, as `Outlook`; and its box."""
 
     soft_map: Tensor  # (N, 4h, 4w), where the object should be
-    warped: Tensor  # (N, 4h, 4w), the previous mask moved by optical flow; empty for a search
+    warped: Tensor  # (N, 4h, 4w), the previous mask moved by optical flow; for a search see `Outlook`
     background: Tensor  # (N, 4h, 4w), what of this frame is known to be something else
     as_shown: Tensor  # (N, gh, gw), response of each cell by what the user showed alone
     is_search: Tensor  # (N,) bool, where motion had no say
@@ -76,10 +77,14 @@ class BatchOutlook:
         warped, background = moved[:, 0], moved[:, 1] * agreement
         near = self._near_map(response, warped, background)
         anywhere = self._probability(response - settings.search_margin)
-        is_near = has_motion & _holds_any(rows.soft) & _holds_any(near)
+        is_there = has_motion & _holds_any(rows.soft) & _holds_any(near)
+        is_near = is_there & ~is_search_turn(rows.frames_unseen)
         soft_map, is_part = _parts_that_count(near, anywhere, is_near)
         box_xyxy = self._by_way_of_the_original(LOW_RES_PX * box_around(is_part).float())
-        warped, background = (_where(is_near, one, 0.0) for one in (warped, background))
+        warped, background = (
+            _where(is_near, warped, _where(is_there, near, 0.0)),
+            _where(is_there, background, 0.0),
+        )
         return Ahead(soft_map, warped, background, as_shown, ~is_near, box_xyxy, area_of(is_part) > 0)
 
     def prompts(self, ahead: Ahead) -> PromptBatch:

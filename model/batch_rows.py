@@ -56,6 +56,7 @@ class Rows:
     object_id: Tensor  # (N,) int64
     frames_seen: Tensor  # (N,) int64
     learned_at: Tensor  # (N,) int64, the number of frames seen when it learned last
+    frames_unseen: Tensor  # (N,) int64, since it was seen
     predicted_iou: Tensor  # (N,), by the decoder, when it was last asked
     agreement: Tensor  # (N,), of decoder and map, likewise
 
@@ -63,12 +64,12 @@ class Rows:
     def blank(cls, rows: int, shape: FrameShape, device: torch.device) -> Rows:
         """Of no objects."""
         soft, background = (torch.zeros(rows, *shape.low_res_hw, device=device) for _ in range(2))
-        object_id, frames_seen, learned_at = (
-            torch.zeros(rows, dtype=torch.int64, device=device) for _ in range(3)
+        object_id, seen, learned, unseen = (
+            torch.zeros(rows, dtype=torch.int64, device=device) for _ in range(4)
         )
         predicted_iou, agreement = (torch.zeros(rows, device=device) for _ in range(2))
         looks = Looks.blank(rows, sum(shape.channels) + 1, device)  # and a constant
-        return cls(looks, soft, background, object_id, frames_seen, learned_at, predicted_iou, agreement)
+        return cls(looks, soft, background, object_id, seen, learned, unseen, predicted_iou, agreement)
 
     def show(
         self, row: int, object_id: int, soft: SoftMask, anchor: Evidence, anchors: int, anchor_weight: float
@@ -78,8 +79,9 @@ class Rows:
         self.soft[row] = torch.from_numpy(soft).to(self.soft.device)
         self.background[row] = torch.from_numpy(background_of(soft)).to(self.soft.device)
         self.object_id[row] = object_id
-        for count in (self.frames_seen, self.learned_at, self.predicted_iou, self.agreement):
-            count[row] = 0
+        for frames in (self.frames_seen, self.learned_at, self.frames_unseen):
+            frames[row] = 0
+        self.predicted_iou[row] = self.agreement[row] = 0
 
     def move(self, row: int, to: int) -> None:
         """A row's object to another row."""

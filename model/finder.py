@@ -79,7 +79,7 @@ def find_all(
     """
     boxes = [box_of_soft(outlook.soft_map, embedding) for outlook in outlooks]
     seen = [i for i, box in enumerate(boxes) if box is not None]
-    found = [Found(np.zeros_like(outlook.soft_map)) for outlook in outlooks]
+    found = [Found(outlook.warped) for outlook in outlooks]
     if not seen:
         return found
     asked = [_prompts_of(box, outlooks[i]) for i in seen if (box := boxes[i]) is not None]
@@ -125,4 +125,4 @@ def _choose(
     least = settings.found_likeness if outlook.is_search else settings.least_likeness
     if found.likeness >= least:
         return found
-    return Found(np.zeros_like(soft_map) if outlook.is_search else found.soft)
+    return Found(outlook.warped if outlook.is_search else found.soft)

@@ -151,6 +151,15 @@ def is_turn(frames_seen: int | Tensor, object_id: int | Tensor, every: int) -> b
     return (frames_seen + object_id) % every == 0
 
 
+@overload
+def is_search_turn(frames_unseen: int) -> bool: ...
+@overload
+def is_search_turn(frames_unseen: Tensor) -> Tensor: ...
+def is_search_turn(frames_unseen: int | Tensor) -> bool | Tensor:
+    """Whether an object that is followed on unseen is searched for on this frame, or looked for near."""
+    return frames_unseen % 2 == 1
+
+
 def _check_prompts(prompts: Sequence[Prompt], original_hw: tuple[int, int]) -> None:
     ids = [prompt.object_id for prompt in prompts]
     if len(set(ids)) < len(ids):

@@ -33,10 +33,12 @@ class Outlook:
     """What appearance and motion say together."""
 
     soft_map: SoftMask  # (4h, 4w), where the object should be
-    warped: SoftMask  # (4h, 4w), the previous mask moved by optical flow; empty for a search
+    warped: (
+        SoftMask  # (4h, 4w), the previous mask moved by optical flow; for a search what is followed unseen
+    )
     background: SoftMask  # (4h, 4w), what of this frame is known to be something else
     as_shown: Tensor  # (gh, gw), response of each cell by what the user showed alone
-    is_search: bool  # True if motion had no say: the object was unseen, or the scene was cut
+    is_search: bool  # True if motion has no say: the object was unseen, or the scene was cut
     is_doubtful: bool = True  # whether the decoder is asked for more than one opinion
 
 

@@ -19,7 +19,7 @@ import torch
 from .appearance import AppearanceGrid, AppearanceMemory, gather_evidence
 from .finder import Found, find_all
 from .first_mask import first_mask
-from .lifecycle import Life, ObjectTracker, is_turn
+from .lifecycle import Life, ObjectTracker, is_search_turn, is_turn
 from .motion import Motion, SoftMask
 from .outline import Outliner
 from .outlook import Outlook, background_of, look_ahead, search
@@ -39,6 +39,7 @@ class _Track(Life):
     background: SoftMask  # (4h, 4w), 1 where the picture is known to be something else
     frames_seen: int = 0
     learned_at: int = 0  # the number of frames seen when it learned last
+    frames_unseen: int = 0  # since it was seen
     predicted_iou: float = 0.0  # by the decoder, when it was last asked
     agreement: float = 0.0  # of decoder and map, likewise
 
@@ -69,6 +70,9 @@ class Tracker(ObjectTracker[_Track]):
         if motion is not None and not motion.is_cut and (track.soft > 0.5).any():
             near = look_ahead(track.memory, view.grid, motion, track.soft, track.background, settings)
             if (near.soft_map > 0.5).any():
+                if is_search_turn(track.frames_unseen):
+                    anywhere = search(track.memory, view.grid, view.low_res_hw, settings)
+                    return replace(anywhere, warped=near.soft_map, background=near.background)
                 return replace(near, is_doubtful=track.agreement < self._settings.sure_agreement)
         return search(track.memory, view.grid, view.low_res_hw, settings)
 
@@ -139,6 +143,7 @@ class Tracker(ObjectTracker[_Track]):
         as_shown = outlook.as_shown
         other = resize_soft(as_shown.cpu().numpy(), found.soft.shape) < 0
         track.background = np.maximum(outlook.background, other) * background_of(found.soft)
+        track.frames_unseen = 0 if found.is_seen else track.frames_unseen + 1
         if not found.is_seen:
             return
         track.frames_seen += 1
