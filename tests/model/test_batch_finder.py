@@ -46,7 +46,7 @@ def ahead_of() -> Ahead:
     boxes = torch.tensor([28.0, 13, 53, 38]).mul(4).repeat(5, 1)
     return Ahead(
         soft_map=maps,
-        warped=torch.from_numpy(np.stack([disc(1, shift=-4)] * 5)) * ~IS_SEARCH[:, None, None],
+        warped=torch.from_numpy(np.stack([disc(1, shift=-4)] * 5)),
         background=torch.zeros(5, *HW),
         as_shown=torch.ones(5, *HW),
         is_search=IS_SEARCH,
@@ -78,7 +78,7 @@ def alone(row: int, is_doubtful: bool) -> Found:
     """As the tracker that goes object by object finds it."""
     ahead, (logits, ious) = ahead_of(), answers()
     if not ahead.has_box[row]:
-        return Found(np.zeros(HW, np.float32))
+        return Found(ahead.warped[row].numpy())
     soft_map, warped, background = (
         one[row].numpy() for one in (ahead.soft_map, ahead.warped, ahead.background)
     )
@@ -109,11 +109,13 @@ def test_the_choice_is_that_of_each_alone(agreement: float) -> None:
         assert (figures.is_seen > 0) is expected.is_seen
         assert figures.predicted_iou == pytest.approx(expected.predicted_iou)
         assert figures.raw_quality == pytest.approx(expected.likeness * fineness_of(expected.soft), abs=1e-5)
-        assert figures.stability == pytest.approx(stability_of(expected.soft), abs=1e-5)
+        stability = stability_of(expected.soft) if expected.is_seen else 0
+        assert figures.stability == pytest.approx(stability, abs=1e-5)
         assert figures[-4:] == tuple(box_of_mask(found.masks[row].numpy()))
         assert np.array_equal(rows.background[row].numpy(), background_of(expected.soft) * 0)
     # So faint a thing is followed, but not taken for what was searched for.
     assert [figures[0] for figures in found.figures.tolist()] == [1, 1, 1, 0, 0]
+    assert rows.frames_unseen.tolist() == [0, 0, 0, 1, 1]
 
 
 def test_the_choice_hangs_on_what_the_box_alone_says_only_in_doubt() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -114,6 +115,16 @@ def test_near_where_it_was_and_over_all_of_the_picture() -> None:
         assert_alike(ahead, row, found)
     assert ahead.soft_map[GONE, 8, 60] > 0.5  # the larger part of two
     assert ahead.soft_map[GONE, 45, 75] == 0
+
+
+def test_what_is_followed_unseen_is_searched_for_in_turn() -> None:
+    rows, memory = rows_of(), memories()[NEAR]
+    near = look_ahead(memory, GRID, MOTION, SOFTS[NEAR], backgrounds()[NEAR], SETTINGS.outlook)
+    anywhere = search(memory, GRID, LOW_RES_HW, SETTINGS.outlook)
+    rows.frames_unseen.fill_(1)
+    assert_alike(ahead_of(rows), NEAR, replace(anywhere, warped=near.soft_map, background=near.background))
+    rows.frames_unseen.fill_(2)
+    assert_alike(ahead_of(rows), NEAR, near)
 
 
 def test_without_motion_everything_is_searched_for() -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from maskstream.model.checkpoint import StateDict, build_model
 from maskstream.model.errors import PromptError
+from maskstream.model.finder import FinderSettings
 from maskstream.model.metrics import region_iou
 from maskstream.model.predictor import Predictor
 from maskstream.model.tracker import Tracker
@@ -90,6 +91,19 @@ def test_a_scene_cut_is_met_by_appearance(follow: Callable[..., list[Step]]) -> 
 def test_a_jump_is_found_again(follow: Callable[..., list[Step]]) -> None:
     after = follow("jump", frames=24)[-5:]
     assert min(_mean_j(after, 1), _mean_j(after, 2)) > 0.8
+
+
+def test_what_is_not_recognised_is_looked_for_near_and_anywhere_in_turn(predictor: Predictor) -> None:
+    """Followed on unseen it can be found again, here by searches alone."""
+    settings = TrackerSettings(finder=FinderSettings(least_likeness=2, found_likeness=0))
+    tracker, frames = Tracker(predictor, settings), _frames(6)
+    shown: Sequence[Prompt] = [Prompt(1, box_xyxy=[60, 60, 140, 140])]
+    seen = []
+    for frame in frames:
+        [one] = tracker.step(frame.image, predictor.encode(frame.image), shown, frame.time_s)
+        shown = []
+        seen.append(bool(one.mask.any()))
+    assert seen == [True, False, True, False, True, False]
 
 
 def test_dropped_frames_do_not_lose_objects(follow: Callable[..., list[Step]]) -> None:
