@@ -7,6 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from .device_time import Moment
 from .mask_decoder import SINGLE_MASK
 from .mobile_sam import MobileSam
 from .prompt_encoder import FOREGROUND, PADDING, PromptBatch
@@ -95,3 +96,40 @@ class TorchEngine:
         # Only the CPU is asked whether there is padding: of a GPU that would be to wait for all it has to do.
         is_plain = is_token.device.type == "cpu" and bool(is_token.all())
         return self._model.decode(features, prompts, None if is_plain else is_token, outputs)
+
+
+class WatchedEngine:
+    """Another engine, with a note of how long it decoded; see `Engine`.
+
+    Args:
+        engine: does the work.
+        device: where it does it.
+    """
+
+    def __init__(self, engine: Engine, device: torch.device) -> None:
+        self._engine, self._device = engine, device
+        self.name, self.tolerance = engine.name, engine.tolerance
+        self.most_images, self.prepares_aside = engine.most_images, engine.prepares_aside
+        self._spans: list[tuple[Moment, Moment]] = []
+
+    def prepare(self, input_hw: tuple[int, int], images: int = 1) -> None:
+        """See `Engine.prepare`."""
+        self._engine.prepare(input_hw, images)
+
+    def encode(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Engine.encode`."""
+        return self._engine.encode(pixels)
+
+    def decode(
+        self, features: Tensor, prompts: PromptBatch, outputs: slice = SINGLE_MASK
+    ) -> tuple[Tensor, Tensor]:
+        """See `Engine.decode`."""
+        begun = Moment(self._device)
+        decoded = self._engine.decode(features, prompts, outputs)
+        self._spans.append((begun, Moment(self._device)))
+        return decoded
+
+    def decoded_ms(self) -> float:
+        """How long it has decoded since this was asked last."""
+        spans, self._spans = self._spans, []
+        return sum(end.ms_since(begun) for begun, end in spans)

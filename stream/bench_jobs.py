@@ -14,6 +14,7 @@ from typing import Any
 import cv2
 import numpy as np
 from maskstream.model.device_time import Moment
+from maskstream.model.engines import WatchedEngine
 from maskstream.model.predictor import load_predictor
 from maskstream.model.tracker_choice import make_tracker
 from maskstream.model.weights import resolve
@@ -44,6 +45,7 @@ def time_stages(
     """Every stage of a run on a video file, one after the other: what each takes by itself."""
     scene = BenchScene(width, height, objects)
     predictor = load_predictor(resolve(weights), "auto", size, engine=engine, original_hw=(height, width))
+    predictor.engine = watched = WatchedEngine(predictor.engine, predictor.device)
     segmenter = Segmenter(predictor, make_tracker(predictor), Agenda([Show(each) for each in scene.masks]))
     took: Durations = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -59,6 +61,9 @@ def time_stages(
                 result = segmenter(frame)
                 took.setdefault("encode", []).append(result.encode_ms)
                 took.setdefault("track", []).append(result.track_ms)
+                decode_ms = watched.decoded_ms()
+                took.setdefault("decode (part of track)", []).append(decode_ms)
+                took.setdefault("propagate (track less decode)", []).append(result.track_ms - decode_ms)
                 with _timed(took, "run-length code"):
                     frame_record(result)
                 with _timed(took, "draw"):
