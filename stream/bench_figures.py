@@ -32,7 +32,7 @@ class BenchSettings:
     frames: int  # of the run whose memory is watched
     weights: str | None
     threads: int | None
-    streams: Sequence[int] = (1, 2, 4)  # how many at once, growing
+    streams: Sequence[int] = (1, 2, 4, 8, 16, 32)  # how many at once, until it is too many
 
 
 def frame_rows(settings: BenchSettings, notify: Notify) -> Iterator[Row]:

@@ -84,7 +84,14 @@ def add_bench_options(parser: argparse.ArgumentParser) -> None:
     add("--objects", type=int, nargs="+", default=[1, 10], metavar="N", help="numbers of objects")
     add("--runs", type=int, default=12, metavar="N", help="of each piece of work, after a warm-up")
     add("--seconds", type=float, default=12, metavar="S", help="of each live stream")
-    add("--streams", type=int, nargs="+", default=[1, 2, 4], metavar="N", help="at once, growing numbers")
+    add(
+        "--streams",
+        type=int,
+        nargs="+",
+        default=[1, 2, 4, 8, 16, 32],
+        metavar="N",
+        help="at once, until it is too many",
+    )
     add("--live-size", type=int, metavar="PX", help="model input of live; the preset's, if not given")
     add("--frames", type=int, default=300, metavar="N", help="of the run whose memory is watched")
     add("--weights", metavar="PATH|NAME", help="see maskstream weights list")
