@@ -2,6 +2,7 @@
 
     python scripts/two_objects.py DATASET OUT --pairs 5 --frames 40                      both kinds of pair
     python scripts/two_objects.py DATASET OUT --kind pasted --interaction none exclusive
+    python scripts/two_objects.py DATASET OUT --kind pasted --pairs 20 --change doubt=0    as ablate.py
 
 Makes a dataset OUT in DAVIS layout (`maskstream eval` takes it too) of pairs of DATASET's sequences, with the
 first's object as 1 and the second's as 2. Tiled pairs stand side by side and never touch. In pasted pairs the
@@ -21,7 +22,7 @@ from typing import Literal
 import cv2
 import numpy as np
 import torch
-from ablate import CachedPredictor
+from ablate import CachedPredictor, changed
 from maskstream.model.predictor import Predictor, load_predictor
 from maskstream.model.tracker import Tracker
 from maskstream.model.tracker_settings import TrackerSettings
@@ -78,6 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for kind in options.kind:
         for first, second in pairs_of(sources, options.pairs):
             write_pair(options.out, kind, first, second)
+    settings = changed(TrackerSettings(), options.change)
     base = load_predictor(size=options.size, engine="torch")
     show_head(options.interaction)
     for kind in options.kind:
@@ -85,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for first, second in pairs_of(sources, options.pairs):
             sequence = read_pair(options.out, pair_name(kind, first, second))
             folder = options.out / "embeddings" / str(options.size) / sequence.name
-            rows.append(compare(sequence, base, folder, options.interaction))
+            rows.append(compare(sequence, base, folder, options.interaction, settings))
             show(rows[-1])
         show(mean_of(f"mean of {kind}", rows))
     print(f"size {options.size}, {time.monotonic() - started_s:.0f} s")
@@ -103,6 +105,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--sequences", type=Path, metavar="LIST", help="names, one a line")
     parser.add_argument("--interaction", nargs="+", choices=["none", "exclusive"], default=["none"])
+    parser.add_argument("--change", nargs="+", default=[], metavar="name=value", help="of TrackerSettings")
     parser.add_argument("--size", type=int, default=1024, metavar="PX")
     parser.add_argument("--threads", type=int, default=1, metavar="N")
     return parser.parse_args(arguments)
@@ -111,9 +114,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 def pairs_of(
     sources: Sequence[LabelledSequence], count: int
 ) -> list[tuple[LabelledSequence, LabelledSequence]]:
-    """Each sequence with the one half the list further on, from the first; a pair comes once."""
-    half = len(sources) // 2
-    return list(zip(sources[:half], sources[half:], strict=False))[:count]
+    """The first half each with the one half the list further on, then each second with the fourth after."""
+    half, ends = len(sources) // 2, len(sources)
+    pairs = [(i, i + half) for i in range(half)] + [(i, (i + 4) % ends) for i in range(0, ends - 1, 2)]
+    return [(sources[i], sources[j]) for i, j in dict.fromkeys(pairs) if i != j][:count]
 
 
 # ---- making pairs ----
@@ -230,7 +234,11 @@ def read_pair(out: Path, name: str) -> LabelledSequence:
 
 
 def compare(
-    sequence: LabelledSequence, base: Predictor, folder: Path, interactions: Sequence[Interaction]
+    sequence: LabelledSequence,
+    base: Predictor,
+    folder: Path,
+    interactions: Sequence[Interaction],
+    settings: TrackerSettings,
 ) -> Comparison:
     """Follow the pair in each way."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -245,9 +253,9 @@ def compare(
         replace(sequence, first_frames={object_id: frame})
         for object_id, frame in sequence.first_frames.items()
     ]
-    single = outcome_of(alone, maker(TrackerSettings()))
+    single = outcome_of(alone, maker(settings))
     together = tuple(
-        outcome_of([sequence], maker(TrackerSettings(interaction=interaction)))
+        outcome_of([sequence], maker(replace(settings, interaction=interaction)))
         for interaction in interactions
     )
     return Comparison(sequence.name, len(sequence.pictures), meeting_frames(sequence), single, together)
