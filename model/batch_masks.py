@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from .shrink import coarse_means
+
 Floats = NDArray[np.float64]
 Vertical = Callable[[Floats], Floats]  # a linear filter that works along the columns of a picture
 
@@ -47,7 +49,7 @@ class Separable:
 
 
 def area_means(from_hw: tuple[int, int], to_hw: tuple[int, int], device: torch.device) -> Separable:
-    """Each new pixel is the mean of what it covers: OpenCV's INTER_AREA."""
+    """Each new pixel is the mean of what it covers, as by `coarse_means`."""
     vertical, horizontal = (partial(_shrunk, length=length) for length in to_hw)
     return Separable.of(vertical, horizontal, from_hw, device)
 
@@ -73,7 +75,7 @@ def linear_zoom(
 
 
 def _shrunk(picture: Floats, length: int) -> Floats:
-    return np.asarray(cv2.resize(picture, (picture.shape[1], length), interpolation=cv2.INTER_AREA))
+    return np.asarray(coarse_means(picture, (length, picture.shape[1])), np.float64)
 
 
 def _blurred(picture: Floats, sigma_px: float) -> Floats:

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from .shrink import shrunk
 from .types import RgbImage
 
 FLOW_LONG_SIDE_PX = 512  # DIS on two cores: about 4 ms at this size
@@ -80,8 +81,7 @@ def _small_gray(image: RgbImage) -> NDArray[np.uint8]:
     scale = min(1.0, FLOW_LONG_SIDE_PX / max(image.shape[:2]))
     gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     height, width = (max(16, round(side * scale)) for side in gray.shape)
-    small: NDArray[np.uint8] = cv2.resize(gray, (width, height), interpolation=cv2.INTER_AREA)
-    return small
+    return shrunk(gray, (height, width))
 
 
 def _agreement(gray: NDArray[np.uint8], previous: NDArray[np.uint8], flow: NDArray[np.float32]) -> SoftMask:

@@ -7,13 +7,12 @@ Sun, Tang, "Guided Image Filtering", TPAMI 2013, in the form of He, Sun, "Fast G
 
 from __future__ import annotations
 
-from typing import Any
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from .motion import SoftMask
+from .shrink import coarse_means, shrunk
 from .soft_masks import LOW_RES_PX, to_original
 from .types import BoolMask, ImageEmbedding, RgbImage
 
@@ -47,9 +46,8 @@ class Outliner:
         fine_hw = at_most(embedding.original_hw, FINE_LONG_SIDE_PX)
         half_low_res = max(embedding.input_hw) // LOW_RES_PX // 2
         grid_hw = at_most(embedding.original_hw, max(GRID_LONG_SIDE_PX, half_low_res))
-        with_white = cv2.cvtColor(_resized(image, fine_hw), cv2.COLOR_RGB2RGBA)
-        self._fine = with_white.astype(np.float32)  # (h, w, 4), colours 0..255 and a constant
-        self._grid = _resized(self._fine, grid_hw)[..., :3].astype(np.float64) / WHITE
+        self._fine = shrunk(image, fine_hw)  # (h, w, 3) uint8
+        self._grid = coarse_means(self._fine, grid_hw).astype(np.float64) / WHITE
         self._fine_hw, self._grid_hw = fine_hw, grid_hw
         low_res_y, low_res_x = _ratio(embedding.resized_hw, grid_hw)
         self._scale = (low_res_y / LOW_RES_PX, low_res_x / LOW_RES_PX)  # low-res px per px of the grid
@@ -79,7 +77,8 @@ class Outliner:
         fine = _same_place(_around(coarse > TRACE, margin=radius + 1), grid_hw, fine_hw)
         functions = self._fit(coarse[part].astype(np.float64), part)
         zoomed = _zoom(functions, part, _ratio(grid_hw, fine_hw), fine)
-        terms = cv2.multiply(zoomed, self._fine[fine])
+        with_white = cv2.cvtColor(self._fine[fine], cv2.COLOR_RGB2RGBA)  # colours 0..255 and a constant
+        terms = cv2.multiply(zoomed, with_white, dtype=cv2.CV_32F)
         values: SoftMask = terms[..., 0] + terms[..., 1] + terms[..., 2] + terms[..., 3]
         if fine_hw == hw:
             return fine, values
@@ -87,7 +86,7 @@ class Outliner:
         return whole, _zoom(values, fine, _ratio(fine_hw, hw), whole)
 
     def _fit(self, coarse: Floats, part: tuple[slice, slice]) -> Pixels:
-        """Linear functions of what `_fine` holds (h, w, 4), averaged over windows."""
+        """Linear functions (h, w, 4) of colours 0..255 and a constant as large, averaged over windows."""
         mean = self._average(coarse)
         joint = self._average(self._grid[part] * coarse[..., None]) - self._mean[part] * mean[..., None]
         slope = (self._inverse[part] @ joint[..., None])[..., 0]
@@ -117,10 +116,6 @@ def at_most(hw: tuple[int, int], long_side_px: int) -> tuple[int, int]:
     """A size (h, w) made smaller where its long side is longer than this."""
     scale = min(1.0, long_side_px / max(hw))
     return max(1, round(hw[0] * scale)), max(1, round(hw[1] * scale))
-
-
-def _resized(image: NDArray[Any], hw: tuple[int, int]) -> NDArray[Any]:
-    return image if image.shape[:2] == hw else cv2.resize(image, hw[::-1], interpolation=cv2.INTER_AREA)
 
 
 def _ratio(a_hw: tuple[int, int], b_hw: tuple[int, int]) -> tuple[float, float]:
