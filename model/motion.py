@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from .shrink import shrunk
 from .types import RgbImage
 
-FLOW_LONG_SIDE_PX = 512  # DIS on two cores: about 4 ms at this size
+FLOW_LONG_SIDE_PX = 512  # DIS on one core: about 1 ms at this size
 GRAY_TOLERANCE = 12.0  # gray levels by which a moved pixel may differ and still be the same thing
 CUT_AGREEMENT = 0.2  # mean agreement below which two frames do not show one scene
 
@@ -60,7 +60,7 @@ class MotionEstimator:
 
     def __init__(self) -> None:
         create = cv2.DISOpticalFlow_create  # type: ignore[attr-defined]  # OpenCV's stubs miss it
-        self._dis = create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+        self._dis = create(cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST)
         self._previous: NDArray[np.uint8] | None = None
 
     def step(self, image: RgbImage) -> Motion | None:
