@@ -45,8 +45,10 @@ class AppearanceGrid:
         """
         if embedding.detail is None:
             raise ValueError("tracking needs detail features: make the embedding with Predictor.encode")
-        coarse = embedding.features[0].float().permute(1, 2, 0).contiguous()
-        return cls(functional.normalize(coarse, dim=2), embedding.detail.float()[0])
+        features = embedding.features[0].float()
+        # PyTorch transposes a matrix twice as fast as it permutes three axes.
+        coarse = features.flatten(1).T.contiguous().view(*features.shape[1:], -1)
+        return cls(functional.normalize(coarse, dim=2, out=coarse), embedding.detail.float()[0])
 
     @property
     def grid_hw(self) -> tuple[int, int]:

@@ -50,7 +50,7 @@ class Motion:
         if (height, width) not in self._places:
             flow_h, flow_w = self.flow.shape[:2]
             flow = cv2.resize(self.flow, (width, height), interpolation=cv2.INTER_LINEAR)
-            flow *= np.array([width / flow_w, height / flow_h], np.float32)
+            flow = cv2.multiply(flow, (width / flow_w, height / flow_h, 0, 0))
             self._places[height, width] = _pixels(height, width) + flow
         return self._places[height, width]
 
@@ -88,9 +88,10 @@ def _agreement(gray: NDArray[np.uint8], previous: NDArray[np.uint8], flow: NDArr
     """How much each pixel looks like where it came from: 0 different or from outside."""
     came_from = _pixels(*gray.shape) + flow
     moved = cv2.remap(previous, came_from, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    difference = cv2.blur(cv2.absdiff(gray, moved).astype(np.float32), (5, 5))
-    inside = cv2.inRange(came_from, (0, 0), (gray.shape[1] - 1, gray.shape[0] - 1)) > 0
-    agreement: SoftMask = np.exp(-np.square(difference / GRAY_TOLERANCE)) * inside
+    difference = cv2.boxFilter(cv2.absdiff(gray, moved), cv2.CV_32F, (5, 5))
+    inside = cv2.inRange(came_from, (0, 0), (gray.shape[1] - 1, gray.shape[0] - 1))
+    agrees = cv2.exp(cv2.multiply(difference, difference, scale=-(GRAY_TOLERANCE**-2)))
+    agreement: SoftMask = cv2.copyTo(agrees, inside)
     return agreement
 
 
