@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .motion import CUT_AGREEMENT, GRAY_TOLERANCE, SoftMask
+from .shrink import shrunk
 from .types import RgbImage
 
 THUMB_LONG_SIDE_PX = 384
@@ -39,8 +40,7 @@ class Thumb:
         """Of a frame (H, W, 3)."""
         height, width = image.shape[:2]
         scale = min(1.0, THUMB_LONG_SIDE_PX / max(height, width))
-        size = max(16, round(width * scale)), max(16, round(height * scale))
-        rgb: RgbImage = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+        rgb: RgbImage = shrunk(image, (max(16, round(height * scale)), max(16, round(width * scale))))
         return cls(rgb, cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY))
 
 
