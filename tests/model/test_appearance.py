@@ -107,6 +107,14 @@ def test_looks_that_changed_a_little_are_solved_for_from_those_before() -> None:
     torch.testing.assert_close(after.solve(exact), exact, atol=1e-4, rtol=1e-4)
 
 
+def test_a_cell_has_the_embedding_there_at_unit_length() -> None:
+    features = torch.randn(1, 256, 4, 6, generator=torch.Generator().manual_seed(0))
+    embedding = ImageEmbedding(features, (64, 96), (64, 96), (64, 96), torch.zeros(1, 192, 8, 12))
+    coarse = AppearanceGrid.of(embedding).coarse
+    assert coarse.shape == (4, 6, 256)
+    torch.testing.assert_close(coarse[1, 5], features[0, :, 1, 5] / features[0, :, 1, 5].norm())
+
+
 def test_an_embedding_without_detail_is_refused() -> None:
     embedding = ImageEmbedding(torch.zeros(1, 256, 4, 4), (64, 64), (64, 64), (64, 64))
     with pytest.raises(ValueError, match=r"Predictor\.encode"):

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from maskstream.model.motion import MotionEstimator
+from maskstream.model.motion import Motion, MotionEstimator
 from maskstream.model.types import RgbImage
 
 
@@ -42,3 +42,20 @@ def test_agreement_tells_a_move_from_a_cut() -> None:
     assert not same.is_cut
     assert other.is_cut
     assert same.agreement.mean() > 0.8
+
+
+def test_what_came_into_the_picture_agrees_with_nothing() -> None:
+    estimator = MotionEstimator()
+    picture = _texture(0)
+    estimator.step(np.ascontiguousarray(picture[:, 12:]))
+    motion = estimator.step(np.ascontiguousarray(picture[:, :-12]))
+    assert motion is not None
+    assert (motion.agreement[20:-20, :4] == 0).all()
+    assert motion.agreement[:, 40:].mean() > 0.8
+
+
+def test_flow_is_measured_in_pixels_of_the_grid_asked_for() -> None:
+    flow = np.full((20, 40, 2), (4, 2), np.float32)
+    came_from = Motion(flow, np.ones((20, 40), np.float32)).came_from(60, 20)
+    assert came_from[0, 0].tolist() == [2, 6]
+    assert came_from[10, 7].tolist() == [9, 16]
