@@ -2,7 +2,8 @@
 
 The regression is solved in closed form from two sums, so learning from a frame is adding to them and memory
 stays constant. Half of the weight is on the object and half on the rest, however small the object is. What
-the user gave (the anchor) is kept apart from what the tracker taught itself and never fades.
+the user gave (the anchor) is kept apart from what the tracker taught itself and never fades. If that was an
+exact mask, what is hard to tell counts most; of a mask that may be wrong there it would teach the errors.
 """
 
 from __future__ import annotations
@@ -23,6 +24,10 @@ TINY = 1e-20  # in place of a divisor of 0, where the dividend is 0 too
 OBJECT_SHARE = 0.02  # a cell with more of the object than this is on it
 MOST_CELLS = 64  # of the object, and as many of the rest, that teach what they look like on one frame
 MOST_ANCHOR_CELLS = 4096  # the same where the user shows it, which happens once
+EASY = 0.1  # weight of a cell of the anchor that a first regression gets right, to which its miss is added
+MOST_MISS = 2.0  # of a response, in that: as if it stood on the wrong side
+BALANCE = 0.5  # how far responses are brought to a mean of 1 on what the user showed and of -1 off it
+LEAST_CONTRAST = 0.5  # of these means, in that: what hardly differs is not told apart by enlarging it
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -138,18 +143,20 @@ class Evidence:
         return weights
 
 
-def gather_evidence(grid: AppearanceGrid, soft: Tensor, trust: Tensor | None = None) -> Evidence:
+def gather_evidence(
+    grid: AppearanceGrid, soft: Tensor, trust: Tensor | None = None, most: int = MOST_CELLS
+) -> Evidence:
     """Evidence from a frame whose object covers `soft` (gh, gw), 0..1, of each cell.
 
     Args:
         grid: the frame's vectors.
         soft: the object's share of each cell.
-        trust: (gh, gw), 0..1, how sure that share is; None where the user gave it.
+        trust: (gh, gw), how much each cell counts; None if all count the same.
+        most: cells of the object, and of the rest, that teach.
     """
     share = soft.flatten().to(grid.device)
     on_object = share > OBJECT_SHARE
     order = shuffled_cells(len(share), grid.device)
-    most = MOST_ANCHOR_CELLS if trust is None else MOST_CELLS
     sides = [order[on_object[order]], order[~on_object[order]]]
     cells = torch.cat([side[:most] for side in sides])
     # A cell stands for those of its side that were left out.
@@ -172,28 +179,80 @@ def shuffled_cells(cells: int, device: torch.device) -> Tensor:
     return torch.randperm(cells, generator=torch.Generator().manual_seed(0)).to(device)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Anchor:
+    """What the user showed of an object."""
+
+    evidence: Evidence
+    gain: Tensor  # (), by which responses are multiplied
+    offset: Tensor  # (), which is then added to them
+
+    @classmethod
+    def of(cls, grid: AppearanceGrid, soft: Tensor, is_exact: bool) -> Anchor:
+        """Of a frame whose object covers `soft` (gh, gw), 0..1, of each cell.
+
+        Args:
+            grid: the frame's vectors.
+            soft: the object's share of each cell.
+            is_exact: whether the user gave that mask, so that where it is hard to believe it is no error.
+        """
+        share = soft.to(grid.device)
+        evidence = gather_evidence(grid, share, most=MOST_ANCHOR_CELLS)
+        if is_exact:
+            return cls._balanced(grid, share, evidence)
+        return cls(evidence, gain=share.new_ones(()), offset=share.new_zeros(()))
+
+    @classmethod
+    def _balanced(cls, grid: AppearanceGrid, share: Tensor, first: Evidence) -> Anchor:
+        """Learned anew: a cell counts for as much as a first regression missed its side.
+
+        That is boosting's idea (Freund, Schapire, 1997). What results is brought towards balance, since a
+        regression on few unlike cells leans to the side that is more of a kind.
+        """
+        response = grid.respond(first.solve()[None])[0]
+        miss = (1 - (2 * share - 1).sign() * response).clamp(0, MOST_MISS)
+        evidence = gather_evidence(grid, share, EASY + miss, MOST_ANCHOR_CELLS)
+        response = grid.respond(evidence.solve()[None])[0]
+        inside = _mean(response, share * (share > OBJECT_SHARE))
+        outside = _mean(response, 1 - share)
+        gain = 2 / (inside - outside).clamp(min=LEAST_CONTRAST)
+        return cls(evidence, 1 + BALANCE * (gain - 1), -BALANCE * gain * (inside + outside) / 2)
+
+    def mix(self, other: Anchor, share: float) -> Anchor:
+        """`share` of the other and the rest of this."""
+        return Anchor(
+            self.evidence.mix(other.evidence, share),
+            torch.lerp(self.gain, other.gain, share),
+            torch.lerp(self.offset, other.offset, share),
+        )
+
+
+def _mean(values: Tensor, weight: Tensor) -> Tensor:
+    return (values * weight).sum() / weight.sum().clamp(min=1e-3)
+
+
 class AppearanceMemory:
     """One object's looks: an anchor from the user and a running mean of what was seen since.
 
     Args:
-        anchor: evidence from the frame on which the user showed the object.
+        anchor: from the frame on which the user showed the object.
         anchor_weight: weight of the anchor against the running mean.
     """
 
-    def __init__(self, anchor: Evidence, anchor_weight: float) -> None:
+    def __init__(self, anchor: Anchor, anchor_weight: float) -> None:
         self._anchor = anchor
-        self._anchor_weights = anchor.solve()
+        self._anchor_weights = anchor.evidence.solve()
         self._anchors = 1
         self._recent: Evidence | None = None
         self._weights = self._anchor_weights
         self._is_solved = True  # whether they are up to date: they are solved for when they are asked for
         self._anchor_weight = anchor_weight
 
-    def add_anchor(self, anchor: Evidence) -> None:
+    def add_anchor(self, anchor: Anchor) -> None:
         """Learn from a correction by the user; every anchor counts the same."""
         self._anchors += 1
         self._anchor = self._anchor.mix(anchor, 1 / self._anchors)
-        self._anchor_weights = self._anchor.solve()
+        self._anchor_weights = self._anchor.evidence.solve()
         self._weights, self._is_solved = self._known().solve(), True
 
     def learn(self, evidence: Evidence, rate: float) -> None:
@@ -212,10 +271,11 @@ class AppearanceMemory:
         """
         if not self._is_solved:
             self._weights, self._is_solved = self._known().solve(start=self._weights), True
-        now, as_shown = grid.respond(torch.stack([self._weights, self._anchor_weights]))
+        responses = grid.respond(torch.stack([self._weights, self._anchor_weights]))
+        now, as_shown = responses * self._anchor.gain + self._anchor.offset
         return now, as_shown
 
     def _known(self) -> Evidence:
         """All that is known of it."""
-        recent = self._recent or self._anchor
-        return recent.mix(self._anchor, self._anchor_weight)
+        anchor = self._anchor.evidence
+        return (self._recent or anchor).mix(anchor, self._anchor_weight)

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .batch_masks import area_of, certainty_of, dilate, fineness_of, resize, soft_iou, stability_of
+from .batch_masks import area_of, certainty_of, close, dilate, fineness_of, resize, soft_iou, stability_of
 from .batch_outline import BatchOutliner
 from .batch_outlook import Ahead
 from .batch_parts import box_around
@@ -89,7 +89,7 @@ class BatchFinder:
         background = outlook.background
         if self._settings.interaction == "exclusive":
             found, background = _kept_apart(found, background, is_followed)
-        self._keep(found, background, outlook.as_shown, is_followed)
+        self._keep(found, outlook._replace(background=background), is_followed)
         is_seen = found.is_seen
         seen = found._replace(soft=found.soft * is_seen[:, None, None])
         masks = self._outliner.to_original(image, seen.soft)
@@ -107,7 +107,8 @@ class BatchFinder:
         guess, agreement = guesses.gather(1, best)[:, 0], agreements.gather(1, best)[:, 0]
         drawn = candidates.take_along_dim(best[:, :, None, None], dim=1)[:, 0]
         believed = settings.decoder_share * (agreement >= settings.least_agreement)
-        share = believed[:, None, None] * self._inside(ahead.box_xyxy)
+        box_xyxy = (ahead.box_xyxy / LOW_RES_PX).long()
+        share = believed[:, None, None] * self._inside(box_xyxy, settings.box_margin_px)
         soft = share * drawn + (1 - share) * ahead.soft_map
         least = torch.where(ahead.is_search, settings.found_likeness, settings.least_likeness)
         is_it = ahead.has_box & (certainty_of(soft) * agreement >= least)
@@ -118,10 +119,9 @@ class BatchFinder:
     def _is_doubtful(self, ahead: Ahead) -> Tensor:
         return ahead.is_search | (self._rows.agreement < self._settings.sure_agreement)
 
-    def _inside(self, box_xyxy: Tensor) -> Tensor:
-        """See `soft_masks.inside_box`: (N, 4h, 4w) of boxes (N, 4) px of the model input."""
-        margin_px = self._settings.finder.box_margin_px
-        left, top, right, bottom = (box_xyxy / LOW_RES_PX).long()[:, :, None].unbind(dim=1)
+    def _inside(self, box_xyxy: Tensor, margin_px: int) -> Tensor:
+        """See `soft_masks.inside_box`: (N, 4h, 4w) bool of boxes (N, 4) int64 px."""
+        left, top, right, bottom = box_xyxy[:, :, None].unbind(dim=1)
         ys, xs = (torch.arange(n, device=box_xyxy.device) for n in self._shape.low_res_hw)
         rows = (ys >= top - margin_px) & (ys <= bottom + margin_px)
         columns = (xs >= left - margin_px) & (xs <= right + margin_px)
@@ -138,19 +138,29 @@ class BatchFinder:
             torch.where(is_asked, asked.agreement, rows.agreement),
         )
 
-    def _keep(self, found: _Some, background: Tensor, as_shown: Tensor, is_followed: Tensor) -> None:
+    def _keep(self, found: _Some, ahead: Ahead, is_followed: Tensor) -> None:
         """Remember where the objects were, and what is not them; see `Tracker._update`."""
         rows, follows = self._rows, is_followed[:, None, None]
-        other = resize(as_shown, self._shape.low_res_hw) < 0
-        beyond = dilate(found.soft, self._edge_px) < 0.5
-        rows.background.copy_(
-            torch.where(follows, torch.maximum(background, other.float()) * beyond, rows.background)
-        )
+        rows.background.copy_(torch.where(follows, self._background_after(found, ahead), rows.background))
         rows.soft.copy_(torch.where(follows, found.soft, rows.soft))
         rows.predicted_iou.copy_(torch.where(is_followed, found.predicted_iou, rows.predicted_iou))
         rows.agreement.copy_(torch.where(is_followed, found.agreement, rows.agreement))
         unseen = torch.where(found.is_seen, 0, rows.frames_unseen + 1)
         rows.frames_unseen.copy_(torch.where(is_followed, unseen, rows.frames_unseen))
+
+    def _background_after(self, found: _Some, ahead: Ahead) -> Tensor:
+        """See `outlook.background_after`: (N, 4h, 4w)."""
+        known = close(ahead.background, self._edge_px)
+        other = resize(ahead.as_shown, self._shape.low_res_hw) < 0
+        other |= self._far_from(found.soft) & ~ahead.is_search[:, None, None]
+        beyond = dilate(found.soft, self._edge_px) < 0.5
+        return torch.maximum(known, other.float()) * beyond
+
+    def _far_from(self, soft: Tensor) -> Tensor:
+        """Whether a pixel is beyond reach of the box around a mask: (N, 4h, 4w) bool, nowhere without one."""
+        inside = soft > 0.5
+        reach_px = round(self._settings.outlook.far * max(self._shape.low_res_hw))
+        return ~self._inside(box_around(inside), reach_px) & (area_of(inside) > 0)[:, None, None]
 
     def _count(self, is_seen: Tensor) -> Tensor:
         """Count the frames on which rows were seen, and say which learn from this one."""

@@ -16,6 +16,7 @@ from .appearance import (
     RIDGE,
     STEPS,
     TINY,
+    Anchor,
     AppearanceGrid,
     Evidence,
     shuffled_cells,
@@ -29,6 +30,8 @@ class Looks:
     anchor_gram: Tensor  # (N, C, C)
     anchor_moment: Tensor  # (N, C)
     anchor_weights: Tensor  # (N, C), by what the user showed alone
+    gain: Tensor  # (N,), see `Anchor`
+    offset: Tensor  # (N,), likewise
     recent_gram: Tensor  # (N, C, C), a running mean
     recent_moment: Tensor  # (N, C)
     has_recent: Tensor  # (N,) bool
@@ -45,30 +48,35 @@ class Looks:
             anchor_gram=zeros(channels, channels),
             anchor_moment=zeros(channels),
             anchor_weights=zeros(channels),
+            gain=zeros(),
+            offset=zeros(),
             recent_gram=zeros(channels, channels),
             recent_moment=zeros(channels),
             has_recent=torch.zeros(rows, dtype=torch.bool, device=device),
             weights=zeros(channels),
         )
 
-    def show(self, row: int, anchor: Evidence, anchors: int, anchor_weight: float) -> None:
+    def show(self, row: int, anchor: Anchor, anchors: int, anchor_weight: float) -> None:
         """What the user shows of the row's object; with this it was shown so many times.
 
         See `AppearanceMemory`, and its `add_anchor`.
         """
         if anchors > 1:
-            before = Evidence(self.anchor_gram[row], self.anchor_moment[row])
-            anchor = before.mix(anchor, 1 / anchors)
+            evidence = Evidence(self.anchor_gram[row], self.anchor_moment[row])
+            anchor = Anchor(evidence, self.gain[row], self.offset[row]).mix(anchor, 1 / anchors)
         else:
             self.has_recent[row] = False
-        self.anchor_gram[row], self.anchor_moment[row] = anchor.gram, anchor.moment
-        self.anchor_weights[row] = anchor.solve()
+        self.anchor_gram[row], self.anchor_moment[row] = anchor.evidence.gram, anchor.evidence.moment
+        self.anchor_weights[row] = anchor.evidence.solve()
+        self.gain[row], self.offset[row] = anchor.gain, anchor.offset
         gram, moment = (one[row] for one in self._known(anchor_weight))
         self.weights[row] = Evidence(gram, moment).solve()
 
     def respond(self, grid: AppearanceGrid) -> tuple[Tensor, Tensor]:
         """See `AppearanceMemory.respond`; (N, gh, gw) each."""
-        now, as_shown = grid.respond(torch.cat([self.weights, self.anchor_weights])).chunk(2)
+        responses = grid.respond(torch.cat([self.weights, self.anchor_weights]))
+        gain, offset = (one.repeat(2)[:, None, None] for one in (self.gain, self.offset))
+        now, as_shown = (gain * responses + offset).chunk(2)
         return now, as_shown
 
     def learn(self, gram: Tensor, moment: Tensor, rate: Tensor, learns: Tensor, anchor_weight: float) -> None:

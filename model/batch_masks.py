@@ -102,6 +102,11 @@ def dilate(soft: Tensor, reach_px: int) -> Tensor:
     return functional.max_pool2d(tall, (1, side), stride=1, padding=(0, reach_px))
 
 
+def close(soft: Tensor, reach_px: int) -> Tensor:
+    """Without dark gaps narrower than such a square: OpenCV's MORPH_CLOSE. (N, h, w) -> (N, h, w)."""
+    return -dilate(-dilate(soft, reach_px), reach_px)
+
+
 def resize(soft: Tensor, hw: tuple[int, int]) -> Tensor:
     """(N, h, w) at another size: OpenCV's INTER_LINEAR."""
     return functional.interpolate(soft[None], hw, mode="bilinear", align_corners=False)[0]

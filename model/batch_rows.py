@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from .appearance import Evidence
+from .appearance import Anchor
 from .batch_looks import Looks
 from .motion import SoftMask
 from .outlook import background_of
@@ -72,7 +72,7 @@ class Rows:
         return cls(looks, soft, background, object_id, seen, learned, unseen, predicted_iou, agreement)
 
     def show(
-        self, row: int, object_id: int, soft: SoftMask, anchor: Evidence, anchors: int, anchor_weight: float
+        self, row: int, object_id: int, soft: SoftMask, anchor: Anchor, anchors: int, anchor_weight: float
     ) -> None:
         """The user shows an object, with this so many times: its life begins, anew if it is known."""
         self.looks.show(row, anchor, anchors, anchor_weight)

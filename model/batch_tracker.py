@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .appearance import AppearanceGrid, gather_evidence
+from .appearance import Anchor, AppearanceGrid
 from .batch_finder import Figures
 from .batch_outlook import Ahead
 from .batch_rows import FrameShape
@@ -175,7 +175,8 @@ class BatchTracker(ObjectTracker[_Track]):
             self._tracks[prompt.object_id] = track
         track.anchors += 1
         track.state, track.seen_s = TrackState.TRACKED, view.time_s
-        anchor = gather_evidence(view.grid, cell_means(first.soft, view.grid.grid_hw))
+        share = cell_means(first.soft, view.grid.grid_hw)
+        anchor = Anchor.of(view.grid, share, is_exact=prompt.mask is not None)
         weight = self._settings.anchor_weight
         work.rows.show(track.row, track.object_id, first.soft, anchor, track.anchors, weight)
         return object_mask(track, Found(first.soft, first.predicted_iou, agreement=1.0), view, prompt.mask)

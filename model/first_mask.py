@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from .appearance import gather_evidence
+from .appearance import MOST_ANCHOR_CELLS, gather_evidence
 from .motion import SoftMask
 from .predictor import Predictor
 from .soft_masks import (
@@ -119,7 +119,8 @@ def _unlike_outside(prompt: Prompt, view: View) -> SoftMask:
     """What is in the box and does not look like what is around it (4h, 4w)."""
     low_res_hw = view.low_res_hw
     inside = inside_box(box_in_low_res(prompt, view.embedding), low_res_hw, margin_px=0)
-    evidence = gather_evidence(view.grid, cell_means(inside, view.grid.grid_hw))
+    share = cell_means(inside, view.grid.grid_hw)
+    evidence = gather_evidence(view.grid, share, most=MOST_ANCHOR_CELLS)
     response = view.grid.respond(evidence.solve()[None])[0]
     unlike = torch.sigmoid(UNLIKE_GAIN * (response - UNLIKE_MARGIN)).cpu().numpy()
     return resize_soft(unlike, low_res_hw) * inside

@@ -17,7 +17,7 @@ from .soft_masks import LOW_RES_PX, to_original
 from .types import BoolMask, ImageEmbedding, RgbImage
 
 GRID_LONG_SIDE_PX = 128  # of the grid on which the functions are fitted; at least half of the low-res grid's
-WINDOW_LOW_RES_PX = 3.0  # radius of a window, px of the low-res grid: as far off as an outline may be
+WINDOW_LOW_RES_PX = 4.0  # radius of a window, px of the low-res grid: as far off as an outline may be
 RIDGE = 1e-6  # of the covariance of colours in 0..1: a window of one colour keeps the mask's mean
 FINE_LONG_SIDE_PX = 1024  # the functions are applied at this size, and the mask of a larger picture enlarged
 LEAST_IOU = 0.5  # with the mask as it was: edges may move an outline, not deny the object

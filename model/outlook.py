@@ -12,7 +12,8 @@ from torch import Tensor
 
 from .appearance import AppearanceGrid, AppearanceMemory
 from .motion import Motion, SoftMask
-from .soft_masks import resize_soft
+from .soft_masks import inside_box, resize_soft
+from .types import BoolMask, box_of_mask
 
 EDGE = 0.012  # of the picture's long side, around the object: flow is too coarse to tell what is background
 
@@ -26,6 +27,7 @@ class OutlookSettings:
     reach: float = 1 / 16  # how far from the warped mask the object may be, of the picture's long side
     background_weight: float = 0.7  # how much known background outweighs looking like the object
     search_margin: float = 0.25  # more response than 0 that a search over the whole picture asks for
+    far: float = 0.1  # beyond so much of the long side from the object's box all is something else
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,9 +35,7 @@ class Outlook:
     """What appearance and motion say together."""
 
     soft_map: SoftMask  # (4h, 4w), where the object should be
-    warped: (
-        SoftMask  # (4h, 4w), the previous mask moved by optical flow; for a search what is followed unseen
-    )
+    warped: SoftMask  # (4h, 4w), the previous mask moved by flow; for a search what is followed unseen
     background: SoftMask  # (4h, 4w), what of this frame is known to be something else
     as_shown: Tensor  # (gh, gw), response of each cell by what the user showed alone
     is_search: bool  # True if motion has no say: the object was unseen, or the scene was cut
@@ -93,10 +93,42 @@ def search(
 
 def background_of(soft: SoftMask) -> SoftMask:
     """1 where the picture is surely something else than the object, up to its edge."""
-    edge_px = max(1, round(EDGE * max(soft.shape)))
-    kernel = np.ones((2 * edge_px + 1, 2 * edge_px + 1), np.uint8)
-    beyond: NDArray[np.bool_] = cv2.dilate(soft, kernel) < 0.5
+    beyond: BoolMask = cv2.dilate(soft, _edge(soft.shape)) < 0.5
     return beyond.astype(np.float32)
+
+
+def background_after(outlook: Outlook, soft: SoftMask, settings: OutlookSettings) -> SoftMask:
+    """What of a frame is known to be something else, now that the object was found in it.
+
+    That is what was known to be, without gaps where flow was unsure; what looks so by what the user showed;
+    and what is far from an object that was followed: it comes into view newly, but not as a part of it.
+
+    Args:
+        outlook: what was expected of the frame.
+        soft: (4h, 4w), where the object is.
+        settings: the constants.
+    """
+    known = cv2.morphologyEx(outlook.background, cv2.MORPH_CLOSE, _edge(soft.shape))
+    other = resize_soft(outlook.as_shown.cpu().numpy(), soft.shape) < 0
+    if not outlook.is_search:
+        other |= _far_from(soft, settings.far)
+    background: SoftMask = np.maximum(known, other) * background_of(soft)
+    return background
+
+
+def _edge(hw: tuple[int, ...]) -> NDArray[np.uint8]:
+    """The square that reaches over an object's edge, for masks (h, w)."""
+    edge_px = max(1, round(EDGE * max(hw)))
+    return np.ones((2 * edge_px + 1, 2 * edge_px + 1), np.uint8)
+
+
+def _far_from(soft: SoftMask, reach: float) -> BoolMask:
+    """Whether a pixel is beyond reach of the box around a soft mask; nowhere if that is empty."""
+    box_xyxy = box_of_mask(soft > 0.5)
+    if not box_xyxy.any():
+        return np.zeros(soft.shape, np.bool_)
+    near = inside_box(box_xyxy.astype(np.float32), soft.shape, round(reach * max(soft.shape)))
+    return near == 0
 
 
 def _probability(response: Tensor, gain: float, size: tuple[int, int]) -> SoftMask:

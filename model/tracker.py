@@ -16,14 +16,14 @@ from itertools import compress
 import numpy as np
 import torch
 
-from .appearance import AppearanceGrid, AppearanceMemory, gather_evidence
+from .appearance import Anchor, AppearanceGrid, AppearanceMemory, gather_evidence
 from .finder import Found, find_all
 from .first_mask import first_mask
 from .lifecycle import Life, ObjectTracker, is_search_turn, is_turn
 from .motion import Motion, SoftMask
 from .outline import Outliner
-from .outlook import Outlook, background_of, look_ahead, search
-from .soft_masks import cell_means, resize_soft, stability_of
+from .outlook import Outlook, background_after, background_of, look_ahead, search
+from .soft_masks import cell_means, stability_of
 from .types import BoolMask, ImageEmbedding, ObjectMask, Prompt, RgbImage, TrackState, box_of_mask
 from .view import View
 
@@ -82,7 +82,7 @@ class Tracker(ObjectTracker[_Track]):
         first = first_mask(prompt, expected, view, self._predictor)
         found = Found(first.soft, first.predicted_iou, agreement=1.0)
         share = cell_means(found.soft, view.grid.grid_hw)
-        anchor = gather_evidence(view.grid, share)
+        anchor = Anchor.of(view.grid, share, is_exact=prompt.mask is not None)
         track = self._tracks.get(prompt.object_id)
         if track is None:
             memory = AppearanceMemory(anchor, self._settings.anchor_weight)
@@ -140,9 +140,7 @@ class Tracker(ObjectTracker[_Track]):
         track.soft = found.soft
         track.predicted_iou, track.agreement = found.predicted_iou, found.agreement
         self._live_on(track, found.is_seen, found.quality, view.time_s)
-        as_shown = outlook.as_shown
-        other = resize_soft(as_shown.cpu().numpy(), found.soft.shape) < 0
-        track.background = np.maximum(outlook.background, other) * background_of(found.soft)
+        track.background = background_after(outlook, found.soft, self._settings.outlook)
         track.frames_unseen = 0 if found.is_seen else track.frames_unseen + 1
         if not found.is_seen:
             return
@@ -150,6 +148,7 @@ class Tracker(ObjectTracker[_Track]):
         is_its_turn = is_turn(track.frames_seen, track.object_id, self._settings.learn_every)
         if not is_its_turn and found.agreement >= self._settings.sure_agreement:
             return
+        as_shown = outlook.as_shown
         share = cell_means(found.soft, grid.grid_hw).to(as_shown.device)
         known = cell_means(track.background, grid.grid_hw).to(as_shown.device)
         # A cell left out that looks as the user showed the object may be a part come back from behind

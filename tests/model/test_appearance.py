@@ -3,7 +3,14 @@ from __future__ import annotations
 import pytest
 import torch
 from maskstream.model import appearance
-from maskstream.model.appearance import AppearanceGrid, AppearanceMemory, gather_evidence
+from maskstream.model.appearance import (
+    MOST_ANCHOR_CELLS,
+    Anchor,
+    AppearanceGrid,
+    AppearanceMemory,
+    Evidence,
+    gather_evidence,
+)
 from maskstream.model.types import ImageEmbedding
 from torch import Tensor
 from torch.nn import functional
@@ -33,8 +40,9 @@ def _square(top: int, left: int) -> Tensor:
 
 def _memory(**settings: float) -> AppearanceMemory:
     soft = _square(2, 3)
-    evidence = gather_evidence(_grid(soft, seed=0), soft)
-    return AppearanceMemory(evidence, **{"anchor_weight": 0.5, **settings})
+    return AppearanceMemory(
+        Anchor.of(_grid(soft, seed=0), soft, is_exact=True), **{"anchor_weight": 0.5, **settings}
+    )
 
 
 def test_what_was_shown_is_found_elsewhere() -> None:
@@ -57,25 +65,56 @@ def test_distrusted_cells_teach_nothing() -> None:
     place, wrong = _square(5, 5), _square(0, 0)
     trust = 1 - wrong
     grid = _grid(torch.maximum(place, wrong), seed=5)  # the corner looks like the object, but is left out
-    trusted = AppearanceMemory(gather_evidence(grid, place), 0.5)
-    doubted = AppearanceMemory(gather_evidence(grid, place, trust), 0.5)
-    assert _response(doubted, grid)[wrong > 0].mean() > _response(trusted, grid)[wrong > 0].mean()
+    trusted, doubted = (gather_evidence(grid, place, one).solve() for one in (None, trust))
+    without, with_doubt = grid.respond(torch.stack([trusted, doubted]))
+    assert with_doubt[wrong > 0].mean() > without[wrong > 0].mean()
 
 
 def test_memory_does_not_grow() -> None:
     memory, place = _memory(), _square(5, 5)
-    evidence = gather_evidence(_grid(place, seed=6), place)
+    grid = _grid(place, seed=6)
+    evidence, anchor = gather_evidence(grid, place), Anchor.of(grid, place, is_exact=True)
     memory.learn(evidence, 0.1)
     size = sum(t.numel() for t in _tensors(memory))
     for _ in range(50):
         memory.learn(evidence, 0.1)
-        memory.add_anchor(evidence)
+        memory.add_anchor(anchor)
     assert sum(t.numel() for t in _tensors(memory)) == size
 
 
 def _tensors(memory: AppearanceMemory) -> list[Tensor]:
-    known = [value for value in vars(memory).values() if hasattr(value, "gram")]
+    known = [memory._anchor.evidence, *(one for one in vars(memory).values() if isinstance(one, Evidence))]
     return [memory._anchor_weights, *(t for evidence in known for t in (evidence.gram, evidence.moment))]
+
+
+def test_of_what_the_user_shows_what_is_hard_to_tell_counts_most() -> None:
+    place, like_it = _square(5, 5), torch.zeros(GRID_HW)
+    like_it[:2, :2] = 0.6  # a corner that is rather like the object
+    grid = _grid(torch.maximum(place, like_it), seed=5)
+    alike = gather_evidence(grid, place, most=MOST_ANCHOR_CELLS).solve()
+    before, after = grid.respond(torch.stack([alike, Anchor.of(grid, place, is_exact=True).evidence.solve()]))
+    corner = like_it > 0
+    assert after[place > 0].mean() - after[corner].mean() > before[place > 0].mean() - before[corner].mean()
+
+
+def test_a_mask_that_may_be_wrong_teaches_all_alike() -> None:
+    place = _square(5, 5)
+    grid = _grid(0.5 * place, seed=5)
+    anchor = Anchor.of(grid, place, is_exact=False)
+    alike = gather_evidence(grid, place, most=MOST_ANCHOR_CELLS)
+    assert torch.equal(anchor.evidence.gram, alike.gram)
+    now, _ = AppearanceMemory(anchor, 0.5).respond(grid)
+    torch.testing.assert_close(now, grid.respond(alike.solve()[None])[0])
+
+
+def test_what_was_shown_is_in_better_balance_than_its_regression() -> None:
+    place = _square(5, 5)
+    grid = _grid(0.5 * place, seed=5)  # little tells the object
+    anchor = Anchor.of(grid, place, is_exact=True)
+    plain = grid.respond(anchor.evidence.solve()[None])[0]
+    as_shown = AppearanceMemory(anchor, 0.5).respond(grid)[1]
+    for side, goal in ((place > 0, 1), (place == 0, -1)):
+        assert abs(as_shown[side].mean() - goal) < 0.7 * abs(plain[side].mean() - goal)
 
 
 def test_responses_are_those_of_the_vectors_one_by_one() -> None:

@@ -14,7 +14,7 @@ from maskstream.model.batch_outlook import Ahead
 from maskstream.model.batch_rows import FrameShape, Rows
 from maskstream.model.finder import Found
 from maskstream.model.motion import SoftMask
-from maskstream.model.outlook import Outlook, background_of
+from maskstream.model.outlook import Outlook, background_after
 from maskstream.model.soft_masks import fineness_of, inside_box, stability_of
 from maskstream.model.tracker_settings import TrackerSettings
 from maskstream.model.types import box_of_mask
@@ -41,14 +41,20 @@ def disc(level: float, shift: int = 0) -> SoftMask:
     return soft
 
 
+def background_with_gaps() -> Tensor:
+    noise = np.random.default_rng(2).random((*HW, 5)).astype(np.float32)
+    blurred = cv2.GaussianBlur(noise, (0, 0), 1)
+    return torch.from_numpy(np.moveaxis(blurred > 0.45, 2, 0).astype(np.float32))
+
+
 def ahead_of() -> Ahead:
     maps = torch.from_numpy(np.stack([disc(level) for level in LEVELS]))
     boxes = torch.tensor([28.0, 13, 53, 38]).mul(4).repeat(5, 1)
     return Ahead(
         soft_map=maps,
         warped=torch.from_numpy(np.stack([disc(1, shift=-4)] * 5)),
-        background=torch.zeros(5, *HW),
-        as_shown=torch.ones(5, *HW),
+        background=background_with_gaps(),
+        as_shown=torch.linspace(1, -0.5, HW[1]).expand(5, *HW),
         is_search=IS_SEARCH,
         box_xyxy=boxes,
         has_box=torch.tensor([level > 0.5 for level in LEVELS]),
@@ -74,15 +80,19 @@ def found_by(
     return BatchFinder(rows, SHAPE, settings).find(image, *answers(), follows, *ahead_of())
 
 
-def alone(row: int, is_doubtful: bool) -> Found:
-    """As the tracker that goes object by object finds it."""
-    ahead, (logits, ious) = ahead_of(), answers()
-    if not ahead.has_box[row]:
-        return Found(ahead.warped[row].numpy())
+def outlook_of(row: int, is_doubtful: bool) -> Outlook:
+    ahead = ahead_of()
     soft_map, warped, background = (
         one[row].numpy() for one in (ahead.soft_map, ahead.warped, ahead.background)
     )
-    outlook = Outlook(soft_map, warped, background, ahead.as_shown[row], bool(IS_SEARCH[row]), is_doubtful)
+    return Outlook(soft_map, warped, background, ahead.as_shown[row], bool(IS_SEARCH[row]), is_doubtful)
+
+
+def alone(row: int, is_doubtful: bool) -> Found:
+    """As the tracker that goes object by object finds it."""
+    ahead, (logits, ious), outlook = ahead_of(), answers(), outlook_of(row, is_doubtful)
+    if not ahead.has_box[row]:
+        return Found(outlook.warped)
     opinions = [row, row + 5] if is_doubtful else [row]
     box = ahead.box_xyxy[row].numpy() / 4
     settings = TrackerSettings().finder
@@ -112,7 +122,8 @@ def test_the_choice_is_that_of_each_alone(agreement: float) -> None:
         stability = stability_of(expected.soft) if expected.is_seen else 0
         assert figures.stability == pytest.approx(stability, abs=1e-5)
         assert figures[-4:] == tuple(box_of_mask(found.masks[row].numpy()))
-        assert np.array_equal(rows.background[row].numpy(), background_of(expected.soft) * 0)
+        background = background_after(outlook_of(row, is_doubtful), expected.soft, TrackerSettings().outlook)
+        assert np.array_equal(rows.background[row].numpy(), background)
     # So faint a thing is followed, but not taken for what was searched for.
     assert [figures[0] for figures in found.figures.tolist()] == [1, 1, 1, 0, 0]
     assert rows.frames_unseen.tolist() == [0, 0, 0, 1, 1]

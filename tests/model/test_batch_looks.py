@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from maskstream.model import appearance, batch_looks
-from maskstream.model.appearance import AppearanceGrid, AppearanceMemory
+from maskstream.model.appearance import Anchor, AppearanceGrid, AppearanceMemory
 from maskstream.model.batch_looks import Looks, places_in_order
 from torch import Tensor
 from torch.nn import functional
@@ -49,7 +49,7 @@ def test_the_same_cells_teach_the_same() -> None:
 def shown(rows: int = ROWS) -> tuple[Looks, list[AppearanceMemory]]:
     """The same objects in rows and in memories of their own."""
     grid, looks = grid_of(0), Looks.blank(rows, 28, CPU)
-    anchors = [appearance.gather_evidence(grid, soft) for soft in shares(0)[:2]]
+    anchors = [Anchor.of(grid, soft, is_exact=True) for soft in shares(0)[:2]]
     for row, anchor in enumerate(anchors):
         looks.show(row, anchor, anchors=1, anchor_weight=0.5)
     return looks, [AppearanceMemory(anchor, 0.5) for anchor in anchors]
@@ -86,7 +86,7 @@ def test_a_correction_is_another_anchor() -> None:
     looks, memories = shown()
     taught(looks, memories, 1, [True, True, False])
     assert_alike(looks, memories)
-    anchor = appearance.gather_evidence(grid_of(4), shares(4)[1])
+    anchor = Anchor.of(grid_of(4), shares(4)[1], is_exact=True)
     looks.show(1, anchor, anchors=2, anchor_weight=0.5)
     memories[1].add_anchor(anchor)
     assert_alike(looks, memories)
@@ -95,7 +95,7 @@ def test_a_correction_is_another_anchor() -> None:
 def test_a_row_is_used_again_as_if_it_were_new() -> None:
     looks, memories = shown()
     taught(looks, memories, 1, [True, True, False])
-    anchor = appearance.gather_evidence(grid_of(4), shares(4)[0])
+    anchor = Anchor.of(grid_of(4), shares(4)[0], is_exact=True)
     looks.show(0, anchor, anchors=1, anchor_weight=0.5)
     assert_alike(looks, [AppearanceMemory(anchor, 0.5), memories[1]])
 

@@ -54,6 +54,13 @@ def test_box_filter(side: int) -> None:
     assert gap(found, expected) < 1e-12
 
 
+@pytest.mark.parametrize("reach", [1, 3])
+def test_close(reach: int) -> None:
+    kernel = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
+    found = batch_masks.close(torch.from_numpy(softs()), reach)
+    assert gap(found, each(lambda one: cv2.morphologyEx(one, cv2.MORPH_CLOSE, kernel), softs())) == 0
+
+
 @pytest.mark.parametrize("reach", [1, 3, 8])
 def test_dilate(reach: int) -> None:
     kernel = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from maskstream.model.appearance import AppearanceGrid, AppearanceMemory, gather_evidence
+from maskstream.model.appearance import Anchor, AppearanceGrid, AppearanceMemory
 from maskstream.model.batch_outlook import Ahead, BatchOutlook
 from maskstream.model.batch_rows import FrameShape, Rows
 from maskstream.model.motion import Motion, SoftMask
@@ -63,7 +63,10 @@ MOTION = Motion(
 
 
 def memories() -> list[AppearanceMemory]:
-    return [AppearanceMemory(gather_evidence(PREVIOUS, cell_means(soft, LOW_RES_HW)), 0.5) for soft in SOFTS]
+    return [
+        AppearanceMemory(Anchor.of(PREVIOUS, cell_means(soft, LOW_RES_HW), is_exact=True), 0.5)
+        for soft in SOFTS
+    ]
 
 
 def backgrounds() -> list[SoftMask]:
@@ -73,7 +76,7 @@ def backgrounds() -> list[SoftMask]:
 def rows_of() -> Rows:
     rows = Rows.blank(3, SHAPE, CPU)
     for row, soft in enumerate(SOFTS):
-        anchor = gather_evidence(PREVIOUS, cell_means(soft, LOW_RES_HW))
+        anchor = Anchor.of(PREVIOUS, cell_means(soft, LOW_RES_HW), is_exact=True)
         rows.show(row, row + 1, soft, anchor, anchors=1, anchor_weight=0.5)
         rows.background[row] = torch.from_numpy(backgrounds()[row])
     rows.soft[UNKNOWN] = 0

@@ -105,6 +105,7 @@ def known(rows: Rows) -> None:
         rows.looks.weights[row] = rows.looks.anchor_weights[row]
         vectors = torch.randn(600, 449, generator=generator) / 20
         rows.looks.anchor_gram[row] = vectors.T @ vectors
+        rows.looks.gain[row] = 1
         rows.object_id[row] = row + 1
 
 
