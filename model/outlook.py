@@ -128,7 +128,8 @@ def _far_from(soft: SoftMask, reach: float) -> BoolMask:
     if not box_xyxy.any():
         return np.zeros(soft.shape, np.bool_)
     near = inside_box(box_xyxy.astype(np.float32), soft.shape, round(reach * max(soft.shape)))
-    return near == 0
+    far: BoolMask = near == 0
+    return far
 
 
 def _probability(response: Tensor, gain: float, size: tuple[int, int]) -> SoftMask:
