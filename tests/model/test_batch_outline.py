@@ -80,7 +80,7 @@ def test_outlines_are_those_of_each_alone(hw: tuple[int, int], size: int) -> Non
     assert found.dtype == np.bool_
     assert not found[4].any()
     for one, other in zip(found[:3], expected[:3], strict=True):
-        assert region_iou(one, other) > 0.99  # noise draws where it is flat; one of both rounds it
+        assert region_iou(one, other) > 0.995
     assert abs(int(found[3].sum()) - int(expected[3].sum())) <= max(4, 0.1 * expected[3].sum())
 
 
