@@ -16,7 +16,7 @@ from .batch_outlook import Ahead
 from .batch_parts import box_around
 from .batch_rows import FrameShape, Rows
 from .lifecycle import is_turn
-from .outlook import EDGE
+from .outlook import edge_px
 from .soft_masks import LOW_RES_PX
 from .tracker_settings import TrackerSettings
 
@@ -69,7 +69,7 @@ class BatchFinder:
     def __init__(self, rows: Rows, shape: FrameShape, settings: TrackerSettings) -> None:
         self._rows, self._shape, self._settings = rows, shape, settings
         device = rows.soft.device
-        self._edge_px = max(1, round(EDGE * max(shape.low_res_hw)))
+        self._edge_px = edge_px(shape.low_res_hw)
         self._outliner = BatchOutliner(shape, device)
 
     def find(

@@ -13,10 +13,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from .appearance import AppearanceGrid
+from .batch_fate import BatchFate
 from .batch_masks import area_of, dilate, gaussian_blur, resize, sample
 from .batch_parts import box_around, parts_of, sums_of
 from .batch_rows import FrameShape, Rows
 from .lifecycle import is_search_turn
+from .outlook import edge_px
 from .prompt_encoder import BOX_BOTTOM_RIGHT, BOX_TOP_LEFT, PromptBatch
 from .soft_masks import LESSER_PART, LOW_RES_PX, PROMPTED_LOGIT
 from .tracker_settings import TrackerSettings
@@ -50,6 +52,8 @@ class BatchOutlook:
         device = rows.soft.device
         half_hw = (shape.low_res_hw[0] // 2, shape.low_res_hw[1] // 2)
         self._reach_px = max(1, round(settings.outlook.reach * max(half_hw)))
+        self._edge_px = edge_px(shape.low_res_hw)
+        self._fate = BatchFate(shape.low_res_hw, device)
         self._blur = gaussian_blur(self._reach_px / 2, half_hw, device)
         original, resized = (
             torch.tensor(hw[::-1]).double().repeat(2) for hw in (shape.original_hw, shape.resized_hw)
@@ -75,7 +79,9 @@ class BatchOutlook:
         response, as_shown = rows.looks.respond(AppearanceGrid(coarse, detail))
         moved = sample(torch.stack([rows.soft, rows.background], dim=1), came_from)
         warped, background = moved[:, 0], moved[:, 1] * agreement
-        near = self._near_map(response, warped, background)
+        near, background = self._without_strangers(
+            self._near_map(response, warped, background), background, came_from
+        )
         anywhere = self._probability(response - settings.search_margin)
         is_there = has_motion & _holds_any(rows.soft) & _holds_any(near)
         is_near = is_there & ~is_search_turn(rows.frames_unseen)
@@ -98,6 +104,14 @@ class BatchOutlook:
         settings = self._settings.outlook
         looks = self._probability(response) * (1 - settings.background_weight * background)
         return (1 - settings.warped_share) * looks * self._near(warped) + settings.warped_share * warped
+
+    def _without_strangers(
+        self, near: Tensor, background: Tensor, came_from: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The map, and what is known background then; see `outlook.look_ahead`."""
+        likeness = self._settings.outlook.common_fate
+        strangers = self._fate.strangers_in(near, background, came_from, likeness)
+        return near * ~strangers, torch.maximum(background, dilate(strangers.float(), self._edge_px))
 
     def _probability(self, response: Tensor) -> Tensor:
         return resize(torch.sigmoid(self._settings.outlook.response_gain * response), self._shape.low_res_hw)

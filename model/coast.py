@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .coast_colors import Colors
-from .drift import Drift, DriftEstimator, Flow, Thumb, pixels
+from .drift import Drift, DriftEstimator, Flow, Thumb
 from .geometry import resize_mask
-from .motion import SoftMask
+from .motion import SoftMask, pixels
 from .quality import SHIPPED, apply_table, invert_table
 from .tracker_settings import TrackerSettings
 from .types import BoolMask, MaskOrigin, ObjectMask, Prompt, RgbImage, TrackState, box_of_mask

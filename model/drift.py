@@ -7,14 +7,13 @@ frame, and costs the same for every frame.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .motion import CUT_AGREEMENT, GRAY_TOLERANCE, SoftMask
+from .motion import CUT_AGREEMENT, GRAY_TOLERANCE, SoftMask, pixels
 from .shrink import shrunk
 from .types import RgbImage
 
@@ -122,12 +121,3 @@ def _sampled(flow: Flow, step: Flow) -> Flow:
     came_from = pixels(*step.shape[:2]) + step
     sampled: Flow = cv2.remap(flow, came_from, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return sampled
-
-
-@lru_cache(maxsize=4)
-def pixels(height: int, width: int) -> Flow:
-    """Every pixel's own place (h, w, 2), x then y; not to be written to."""
-    columns, rows = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
-    places: Flow = np.dstack([columns, rows])
-    places.setflags(write=False)
-    return places

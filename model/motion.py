@@ -51,7 +51,7 @@ class Motion:
             flow_h, flow_w = self.flow.shape[:2]
             flow = cv2.resize(self.flow, (width, height), interpolation=cv2.INTER_LINEAR)
             flow = cv2.multiply(flow, (width / flow_w, height / flow_h, 0, 0))
-            self._places[height, width] = _pixels(height, width) + flow
+            self._places[height, width] = pixels(height, width) + flow
         return self._places[height, width]
 
 
@@ -86,7 +86,7 @@ def _small_gray(image: RgbImage) -> NDArray[np.uint8]:
 
 def _agreement(gray: NDArray[np.uint8], previous: NDArray[np.uint8], flow: NDArray[np.float32]) -> SoftMask:
     """How much each pixel looks like where it came from: 0 different or from outside."""
-    came_from = _pixels(*gray.shape) + flow
+    came_from = pixels(*gray.shape) + flow
     moved = cv2.remap(previous, came_from, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     difference = cv2.boxFilter(cv2.absdiff(gray, moved), cv2.CV_32F, (5, 5))
     inside = cv2.inRange(came_from, (0, 0), (gray.shape[1] - 1, gray.shape[0] - 1))
@@ -96,8 +96,8 @@ def _agreement(gray: NDArray[np.uint8], previous: NDArray[np.uint8], flow: NDArr
 
 
 @lru_cache(maxsize=8)
-def _pixels(height: int, width: int) -> NDArray[np.float32]:
-    """Every pixel's own place (h, w, 2), x then y; read only."""
+def pixels(height: int, width: int) -> NDArray[np.float32]:
+    """Every pixel's own place (h, w, 2), x then y; not to be written to."""
     columns, rows = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
     places = np.dstack([columns, rows])
     places.flags.writeable = False

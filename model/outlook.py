@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .appearance import AppearanceGrid, AppearanceMemory
+from .common_fate import strangers_in
 from .motion import Motion, SoftMask
-from .soft_masks import inside_box, resize_soft
+from .soft_masks import inside_box, resize_soft, square
 from .types import BoolMask, box_of_mask
 
 EDGE = 0.012  # of the picture's long side, around the object: flow is too coarse to tell what is background
@@ -28,6 +29,7 @@ class OutlookSettings:
     background_weight: float = 0.7  # how much known background outweighs looking like the object
     search_margin: float = 0.25  # more response than 0 that a search over the whole picture asks for
     far: float = 0.1  # beyond so much of the long side from the object's box all is something else
+    common_fate: float = 0.25  # see `strangers_in`; 0: what moves as its surroundings do may be the object
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,6 +54,8 @@ def look_ahead(
 ) -> Outlook:
     """The object's looks near its warped previous mask, but not on known background, mixed with that mask.
 
+    Pieces of this that move as their surroundings do are background from here on.
+
     Args:
         memory: the object's looks.
         grid: the new frame's vectors.
@@ -67,6 +71,9 @@ def look_ahead(
     background = motion.warp(background) * motion.agreement_at(size)
     looks = looks * (1 - settings.background_weight * background) * _near(warped, settings.reach)
     soft_map: SoftMask = (1 - settings.warped_share) * looks + settings.warped_share * warped
+    strangers = strangers_in(soft_map, background, motion, settings.common_fate)
+    soft_map = np.where(strangers, np.float32(0), soft_map)
+    background = np.maximum(background, cv2.dilate(strangers.astype(np.float32), _edge(size)))
     return Outlook(soft_map, warped, background, as_shown, is_search=False)
 
 
@@ -116,10 +123,14 @@ def background_after(outlook: Outlook, soft: SoftMask, settings: OutlookSettings
     return background
 
 
+def edge_px(hw: tuple[int, ...]) -> int:
+    """How far an object's edge reaches, for masks (h, w)."""
+    return max(1, round(EDGE * max(hw)))
+
+
 def _edge(hw: tuple[int, ...]) -> NDArray[np.uint8]:
     """The square that reaches over an object's edge, for masks (h, w)."""
-    edge_px = max(1, round(EDGE * max(hw)))
-    return np.ones((2 * edge_px + 1, 2 * edge_px + 1), np.uint8)
+    return square(edge_px(hw))
 
 
 def _far_from(soft: SoftMask, reach: float) -> BoolMask:
@@ -143,6 +154,5 @@ def _near(warped: SoftMask, reach: float) -> SoftMask:
         (warped > 0.3).astype(np.float32), (max(1, height // 2), max(1, width // 2)), cv2.INTER_AREA
     )
     reach_px = max(1, round(reach * max(small.shape)))
-    kernel = np.ones((2 * reach_px + 1, 2 * reach_px + 1), np.uint8)
-    grown = cv2.dilate((small > 0).astype(np.float32), kernel)
+    grown = cv2.dilate((small > 0).astype(np.float32), square(reach_px))
     return resize_soft(cv2.GaussianBlur(grown, (0, 0), reach_px / 2), (height, width))

@@ -23,6 +23,11 @@ def resize_soft(soft: SoftMask, hw: tuple[int, int], interpolation: int = cv2.IN
     return resized
 
 
+def square(reach_px: int) -> NDArray[np.uint8]:
+    """The kernel of morphology that reaches so far in each direction."""
+    return np.ones((2 * reach_px + 1, 2 * reach_px + 1), np.uint8)
+
+
 def soft_iou(a: SoftMask, b: SoftMask) -> float:
     """Intersection over union of two soft masks: sum of minima over sum of maxima."""
     shared = float(np.minimum(a, b).sum())

@@ -5,7 +5,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from maskstream.model.drift import Drift, DriftEstimator, Thumb, pixels
+from maskstream.model.drift import Drift, DriftEstimator, Thumb
+from maskstream.model.motion import pixels
 
 HW = (240, 320)
 STEP_XY = (5, -3)  # px a frame

@@ -116,6 +116,15 @@ def test_look_alikes_that_touch_do_not_swap(
     assert min(scores[2]) > 0.6
 
 
+def test_what_an_object_uncovers_does_not_stay_with_it(predictor: Predictor) -> None:
+    """A twin behind it comes into view as it moves on: joined while they touch, but left behind."""
+    twin = Thing(2, still(130, 96), size_wh=(56, 56))
+    pictures = played(scene_of(twin, disc(1, straight((130, 96), (90, 0)))), 14)
+    found, scores = follow(predictor, pictures)
+    assert min(scores[1][-3:]) > 0.9
+    assert not (found[-1][1].mask & pictures[-1][1][2]).any()
+
+
 def test_in_exclusive_interaction_a_pixel_is_of_one_object(predictor: Predictor) -> None:
     settings = TrackerSettings(interaction="exclusive")
     found, _ = follow(predictor, played(scene_of(*twins(gap_px=-12)), 8), (1, 2), settings)
