@@ -41,8 +41,8 @@ class QualityTable:
                 raise ValueError(f"{name} knots must rise within 0..1, got {knots}")
 
 
-# What the tracker's masks go through, and what `maskstream eval` takes back before it fits a new one. Fitted on
-# 2,683 masks of 21 sequences of DAVIS-2016's train list at 1024 px, half from a mask and half from a box.
+# What the tracker's masks go through, and what `maskstream eval` takes back before it fits a new one. Fitted
+# on 2,683 masks of 21 sequences of DAVIS-2016's train list at 1024 px, half from a mask and half from a box.
 SHIPPED = QualityTable(
     raw=(0.0, 0.4548, 0.5783, 0.6281, 0.6603, 0.6833, 0.7058, 0.7269, 0.7492, 0.7994, 0.8651, 1.0),
     quality=(0.0, 0.4294, 0.786, 0.9311, 0.9312, 0.9313, 0.9314, 0.9315, 0.9316, 0.9317, 0.998, 1.0),
