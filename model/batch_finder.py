@@ -10,11 +10,22 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .batch_masks import area_of, certainty_of, close, dilate, fineness_of, resize, soft_iou, stability_of
+from .batch_masks import (
+    area_of,
+    certainty_of,
+    close,
+    dilate,
+    fineness_of,
+    resize,
+    share_of,
+    soft_iou,
+    stability_of,
+)
 from .batch_outline import BatchOutliner
 from .batch_outlook import Ahead
 from .batch_parts import box_around
 from .batch_rows import FrameShape, Rows
+from .finder import BORDER_PX, MOST, REST
 from .lifecycle import is_turn
 from .outlook import edge_px
 from .soft_masks import LOW_RES_PX
@@ -110,11 +121,21 @@ class BatchFinder:
         box_xyxy = (ahead.box_xyxy / LOW_RES_PX).long()
         share = believed[:, None, None] * self._inside(box_xyxy, settings.box_margin_px)
         soft = share * drawn + (1 - share) * ahead.soft_map
-        least = torch.where(ahead.is_search, settings.found_likeness, settings.least_likeness)
+        more = settings.rest_likeness - settings.least_likeness
+        near = settings.least_likeness + more * self._rest_of(soft)
+        least = torch.where(ahead.is_search, settings.found_likeness, near)
         is_it = ahead.has_box & (certainty_of(soft) * agreement >= least)
         unseen = torch.where(ahead.is_search[:, None, None], ahead.warped, soft)
         soft = torch.where(is_it[:, None, None], soft, unseen)
         return _Some(soft, guess * is_it, agreement * is_it)
+
+    def _rest_of(self, soft: Tensor) -> Tensor:
+        """See `finder.rest_of`: (N,) of masks (N, 4h, 4w)."""
+        inside = soft > 0.5
+        bottom, right = (side // LOW_RES_PX - BORDER_PX for side in self._shape.resized_hw)
+        is_at_border = area_of(inside) > area_of(inside[:, BORDER_PX:bottom, BORDER_PX:right])
+        left = share_of(soft) / self._rows.usual_share.clamp(min=1e-9)
+        return ((MOST - left) / (MOST - REST)).clamp(0, 1) * ~is_at_border
 
     def _is_doubtful(self, ahead: Ahead) -> Tensor:
         return ahead.is_search | (self._rows.agreement < self._settings.sure_agreement)
@@ -166,6 +187,8 @@ class BatchFinder:
         """Count the frames on which rows were seen, and say which learn from this one."""
         rows, settings = self._rows, self._settings
         rows.frames_seen.add_(is_seen)
+        usual = torch.lerp(rows.usual_share, share_of(rows.soft), settings.learning_rate)
+        rows.usual_share.copy_(torch.where(is_seen, usual, rows.usual_share))
         is_unsure = rows.agreement < settings.sure_agreement
         return is_seen & (is_unsure | is_turn(rows.frames_seen, rows.object_id, settings.learn_every))
 

@@ -148,6 +148,11 @@ def area_of(is_inside: Tensor) -> Tensor:
     return is_inside.sum(dim=(-2, -1))
 
 
+def share_of(soft: Tensor) -> Tensor:
+    """See `soft_masks.share_of`: (N, h, w) -> (N,)."""
+    return (soft > 0.5).float().mean(dim=(-2, -1))
+
+
 def certainty_of(soft: Tensor) -> Tensor:
     """See `soft_masks.certainty_of`: (N, h, w) -> (N,)."""
     inside = soft > 0.5

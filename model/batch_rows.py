@@ -12,7 +12,7 @@ from .appearance import Anchor
 from .batch_looks import Looks
 from .motion import SoftMask
 from .outlook import background_of
-from .soft_masks import LOW_RES_PX
+from .soft_masks import LOW_RES_PX, share_of
 from .tiny_vit import PATCH_PX
 from .types import ImageEmbedding
 
@@ -59,6 +59,7 @@ class Rows:
     frames_unseen: Tensor  # (N,) int64, since it was seen
     predicted_iou: Tensor  # (N,), by the decoder, when it was last asked
     agreement: Tensor  # (N,), of decoder and map, likewise
+    usual_share: Tensor  # (N,), of the picture that it covers as a rule
 
     @classmethod
     def blank(cls, rows: int, shape: FrameShape, device: torch.device) -> Rows:
@@ -67,9 +68,9 @@ class Rows:
         object_id, seen, learned, unseen = (
             torch.zeros(rows, dtype=torch.int64, device=device) for _ in range(4)
         )
-        predicted_iou, agreement = (torch.zeros(rows, device=device) for _ in range(2))
+        predicted_iou, agreement, usual = (torch.zeros(rows, device=device) for _ in range(3))
         looks = Looks.blank(rows, sum(shape.channels) + 1, device)  # and a constant
-        return cls(looks, soft, background, object_id, seen, learned, unseen, predicted_iou, agreement)
+        return cls(looks, soft, background, object_id, seen, learned, unseen, predicted_iou, agreement, usual)
 
     def show(
         self, row: int, object_id: int, soft: SoftMask, anchor: Anchor, anchors: int, anchor_weight: float
@@ -82,6 +83,7 @@ class Rows:
         for frames in (self.frames_seen, self.learned_at, self.frames_unseen):
             frames[row] = 0
         self.predicted_iou[row] = self.agreement[row] = 0
+        self.usual_share[row] = share_of(soft)
 
     def move(self, row: int, to: int) -> None:
         """A row's object to another row."""

@@ -15,6 +15,7 @@ from .outlook import Outlook
 from .predictor import Predictor
 from .quality import SHIPPED, apply_table
 from .soft_masks import (
+    LOW_RES_PX,
     box_in_low_res,
     box_of_soft,
     certainty_of,
@@ -23,11 +24,13 @@ from .soft_masks import (
     logits_of_soft,
     soft_iou,
 )
-from .types import ImageEmbedding, Prompt
+from .types import BoolMask, ImageEmbedding, Prompt
 
 # The single mask and the three candidates from box + mask logits, and the single mask from the box alone,
 # which the logits' own errors cannot sway.
 CANDIDATES = ((0, 0), (0, 1), (0, 2), (0, 3), (1, 0))
+REST, MOST = 0.25, 0.5  # of an object's usual area: so little is a rest, so much is no rest
+BORDER_PX = 2  # low-res px from the picture's border: what is so near may be leaving
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,7 @@ class FinderSettings:
     least_agreement: float = 0.25  # soft IoU of candidate and map below which the map alone is the mask
     least_likeness: float = 0.18  # a mask of less is not the object, which then counts as unseen
     found_likeness: float = 0.42  # the same for an object that was searched for
+    rest_likeness: float = 0.3  # the same for the rest of one that is nearly gone, see `rest_of`
     box_margin_px: int = 2  # low-res px by which the decoder may reach over its box
 
 
@@ -90,9 +94,8 @@ def find_all(
     for i, prompts, candidates, predicted_iou in zip(seen, asked, softs, ious, strict=True):
         box = box_in_low_res(prompts[0], embedding)
         inside = inside_box(box, outlooks[i].soft_map.shape, settings.box_margin_px)
-        found[i] = _choose(
-            outlooks[i], inside, candidates.cpu().numpy(), predicted_iou.cpu().numpy(), settings
-        )
+        drawn = _choose(outlooks[i], inside, candidates.cpu().numpy(), predicted_iou.cpu().numpy(), settings)
+        found[i] = _believed(outlooks[i], drawn, embedding.resized_hw, settings)
     return found
 
 
@@ -121,8 +124,39 @@ def _choose(
     guess, agreement = float(predicted_iou[choices[best]]), agreements[best]
     # The decoder speaks for the inside of its box only; a part seen beyond an occluder is the map's.
     share = settings.decoder_share * inside if agreement >= settings.least_agreement else np.float32(0)
-    found = Found(share * candidates[choices[best]] + (1 - share) * soft_map, guess, agreement)
-    least = settings.found_likeness if outlook.is_search else settings.least_likeness
+    return Found(share * candidates[choices[best]] + (1 - share) * soft_map, guess, agreement)
+
+
+def _believed(outlook: Outlook, found: Found, resized_hw: tuple[int, int], settings: FinderSettings) -> Found:
+    """The same, unless it is too little like the object: that is then unseen."""
+    if outlook.is_search:
+        least = settings.found_likeness
+    else:
+        rest = rest_of(found.soft, outlook.usual_share, resized_hw)
+        least = settings.least_likeness + rest * (settings.rest_likeness - settings.least_likeness)
     if found.likeness >= least:
         return found
     return Found(outlook.warped if outlook.is_search else found.soft)
+
+
+def rest_of(soft: SoftMask, usual_share: float, resized_hw: tuple[int, int]) -> float:
+    """How far a mask is but the rest of an object, 0..1, though that does not leave the picture.
+
+    What is being hidden shrinks to a sliver, and such a one may just as well be an edge of what hides it.
+
+    Args:
+        soft: (4h, 4w), the mask.
+        usual_share: of the picture that the object covers as a rule; 0 if that is not known.
+        resized_hw: of the picture inside the model input, px.
+    """
+    inside = soft > 0.5
+    if not usual_share or _is_at_border(inside, resized_hw):
+        return 0.0
+    left = float(inside.mean()) / usual_share
+    return min(max((MOST - left) / (MOST - REST), 0.0), 1.0)
+
+
+def _is_at_border(inside: BoolMask, resized_hw: tuple[int, int]) -> bool:
+    bottom, right = (side // LOW_RES_PX - BORDER_PX for side in resized_hw)
+    inner = inside[BORDER_PX:bottom, BORDER_PX:right]
+    return bool(np.count_nonzero(inside) > np.count_nonzero(inner))

@@ -41,6 +41,7 @@ class Outlook:
     background: SoftMask  # (4h, 4w), what of this frame is known to be something else
     as_shown: Tensor  # (gh, gw), response of each cell by what the user showed alone
     is_search: bool  # True if motion has no say: the object was unseen, or the scene was cut
+    usual_share: float = 0.0  # of the picture that the object covers as a rule; 0: that is not known
     is_doubtful: bool = True  # whether the decoder is asked for more than one opinion
 
 

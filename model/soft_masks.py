@@ -58,6 +58,11 @@ def fineness_of(soft: SoftMask) -> float:
     return max(0.0, 1 - 2 / side_px) if side_px else 0.0
 
 
+def share_of(soft: SoftMask) -> float:
+    """Of the picture, padding included, that a soft mask covers."""
+    return float((soft > 0.5).mean())
+
+
 def cell_means(soft: SoftMask, grid_hw: tuple[int, int]) -> Tensor:
     """The mean of a soft mask in each cell of a coarser grid (h, w)."""
     return torch.from_numpy(resize_soft(soft, grid_hw, cv2.INTER_AREA))

@@ -23,7 +23,7 @@ from .lifecycle import Life, ObjectTracker, is_search_turn, is_turn
 from .motion import Motion, SoftMask
 from .outline import Outliner
 from .outlook import Outlook, background_after, background_of, look_ahead, search
-from .soft_masks import cell_means, stability_of
+from .soft_masks import cell_means, share_of, stability_of
 from .types import BoolMask, ImageEmbedding, ObjectMask, Prompt, RgbImage, TrackState, box_of_mask
 from .view import View
 
@@ -37,6 +37,7 @@ class _Track(Life):
     memory: AppearanceMemory
     soft: SoftMask  # (4h, 4w) on the decoder's low-res grid
     background: SoftMask  # (4h, 4w), 1 where the picture is known to be something else
+    usual_share: float  # of the picture that it covers as a rule: a running mean
     frames_seen: int = 0
     learned_at: int = 0  # the number of frames seen when it learned last
     frames_unseen: int = 0  # since it was seen
@@ -73,7 +74,8 @@ class Tracker(ObjectTracker[_Track]):
                 if is_search_turn(track.frames_unseen):
                     anywhere = search(track.memory, view.grid, view.low_res_hw, settings)
                     return replace(anywhere, warped=near.soft_map, background=near.background)
-                return replace(near, is_doubtful=track.agreement < self._settings.sure_agreement)
+                is_doubtful = track.agreement < self._settings.sure_agreement
+                return replace(near, is_doubtful=is_doubtful, usual_share=track.usual_share)
         return search(track.memory, view.grid, view.low_res_hw, settings)
 
     def _show(self, prompt: Prompt, outlook: Outlook | None, view: View) -> ObjectMask:
@@ -96,6 +98,7 @@ class Tracker(ObjectTracker[_Track]):
             memory=memory,
             soft=found.soft,
             background=background_of(found.soft),
+            usual_share=share_of(found.soft),
         )
         return object_mask(self._tracks[prompt.object_id], found, view, prompt.mask)
 
@@ -145,6 +148,7 @@ class Tracker(ObjectTracker[_Track]):
         if not found.is_seen:
             return
         track.frames_seen += 1
+        track.usual_share += self._settings.learning_rate * (share_of(found.soft) - track.usual_share)
         is_its_turn = is_turn(track.frames_seen, track.object_id, self._settings.learn_every)
         if not is_its_turn and found.agreement >= self._settings.sure_agreement:
             return

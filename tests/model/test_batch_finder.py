@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -88,9 +89,10 @@ def outlook_of(row: int, is_doubtful: bool) -> Outlook:
     return Outlook(soft_map, warped, background, ahead.as_shown[row], bool(IS_SEARCH[row]), is_doubtful)
 
 
-def alone(row: int, is_doubtful: bool) -> Found:
+def alone(row: int, is_doubtful: bool, usual_share: float) -> Found:
     """As the tracker that goes object by object finds it."""
-    ahead, (logits, ious), outlook = ahead_of(), answers(), outlook_of(row, is_doubtful)
+    ahead, (logits, ious) = ahead_of(), answers()
+    outlook = replace(outlook_of(row, is_doubtful), usual_share=usual_share)
     if not ahead.has_box[row]:
         return Found(outlook.warped)
     opinions = [row, row + 5] if is_doubtful else [row]
@@ -98,7 +100,8 @@ def alone(row: int, is_doubtful: bool) -> Found:
     settings = TrackerSettings().finder
     inside = inside_box(box, HW, settings.box_margin_px)
     candidates = torch.sigmoid(logits[opinions]).numpy()
-    return finder._choose(outlook, inside, candidates, ious[opinions].numpy(), settings)
+    drawn = finder._choose(outlook, inside, candidates, ious[opinions].numpy(), settings)
+    return finder._believed(outlook, drawn, SHAPE.resized_hw, settings)
 
 
 def rows_with(agreement: float) -> Rows:
@@ -108,13 +111,17 @@ def rows_with(agreement: float) -> Rows:
     return rows
 
 
-@pytest.mark.parametrize("agreement", [0.5, 0.9])
-def test_the_choice_is_that_of_each_alone(agreement: float) -> None:
+@pytest.mark.parametrize(
+    ("agreement", "usual_share", "sees_faint"), [(0.5, 0.0, 1), (0.9, 0.0, 1), (0.5, 0.27, 1), (0.5, 1.0, 0)]
+)
+def test_the_choice_is_that_of_each_alone(agreement: float, usual_share: float, sees_faint: int) -> None:
     rows = rows_with(agreement)
+    rows.usual_share.fill_(usual_share)
     found = found_by(rows)
     for row in range(5):
         is_doubtful = bool(IS_SEARCH[row]) or agreement < TrackerSettings().sure_agreement
-        expected, figures = alone(row, is_doubtful), Figures(*found.figures[row].tolist())
+        expected = alone(row, is_doubtful, usual_share)
+        figures = Figures(*found.figures[row].tolist())
         assert np.abs(rows.soft[row].numpy() - expected.soft).max() < 1e-5
         assert (figures.is_seen > 0) is expected.is_seen
         assert figures.predicted_iou == pytest.approx(expected.predicted_iou)
@@ -124,9 +131,12 @@ def test_the_choice_is_that_of_each_alone(agreement: float) -> None:
         assert figures[-4:] == tuple(box_of_mask(found.masks[row].numpy()))
         background = background_after(outlook_of(row, is_doubtful), expected.soft, TrackerSettings().outlook)
         assert np.array_equal(rows.background[row].numpy(), background)
-    # So faint a thing is followed, but not taken for what was searched for.
-    assert [figures[0] for figures in found.figures.tolist()] == [1, 1, 1, 0, 0]
-    assert rows.frames_unseen.tolist() == [0, 0, 0, 1, 1]
+    # So faint a thing is followed, but not taken for what was searched for, nor for the rest of a large one.
+    assert [figures[0] for figures in found.figures.tolist()] == [1, 1, sees_faint, 0, 0]
+    assert rows.frames_unseen.tolist() == [0, 0, 1 - sees_faint, 1, 1]
+    shares = (rows.soft > 0.5).float().mean(dim=(1, 2)) - usual_share
+    learned = usual_share + TrackerSettings().learning_rate * shares * found.figures[:, 0]
+    assert torch.allclose(rows.usual_share, learned)
 
 
 def test_the_choice_hangs_on_what_the_box_alone_says_only_in_doubt() -> None:

@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from maskstream.model.finder import FinderSettings, find_all
+from maskstream.model.finder import FinderSettings, find_all, rest_of
 from maskstream.model.outlook import Outlook
+from maskstream.model.soft_masks import share_of
 from maskstream.model.types import ImageEmbedding, MaskPrediction
 
 EMBEDDING = ImageEmbedding(torch.zeros(1, 256, 16, 16), (256, 256), (256, 256), (256, 256))
@@ -32,9 +33,9 @@ class _Decoder:
         return MaskPrediction(logits, torch.ones(len(prompts), 4))
 
 
-def _find(soft_map, answer, *, is_search):
+def _find(soft_map, answer, *, is_search, usual_share=0.0):
     nothing = np.zeros_like(soft_map)
-    outlook = Outlook(soft_map, nothing, nothing, torch.zeros(32, 32), is_search)
+    outlook = Outlook(soft_map, nothing, nothing, torch.zeros(32, 32), is_search, usual_share)
     [found] = find_all([outlook], EMBEDDING, _Decoder(answer), FinderSettings())
     return found
 
@@ -49,6 +50,27 @@ def test_what_decoder_and_map_agree_on_is_the_object():
 def test_a_find_has_to_convince_more_than_what_was_followed(radius_px, seen):
     answers = [_find(_disc(10), _disc(radius_px), is_search=which).is_seen for which in (False, True)]
     assert tuple(answers) == seen
+
+
+@pytest.mark.parametrize(("times", "seen"), [(1, True), (2, True), (4, False), (40, False)])
+def test_the_rest_of_an_object_has_to_convince_more(times, seen):
+    dim = _disc(10, 0.25)  # of a likeness of 0.25
+    usual_share = times * (dim > 0.5).mean()
+    assert _find(dim, dim, is_search=False, usual_share=usual_share).is_seen is seen
+
+
+def test_what_leaves_the_picture_is_no_rest():
+    leaving = np.roll(_disc(10), -24, axis=1)
+    assert rest_of(_disc(10), 1.0, (256, 256)) == 1
+    assert rest_of(leaving, 1.0, (256, 256)) == 0
+    assert rest_of(leaving, 1.0, (256, 300)) == 0
+    assert rest_of(np.roll(_disc(10), 8, axis=0), 1.0, (196, 256)) == 0  # below are rows of padding
+
+
+def test_between_half_and_a_quarter_is_partly_a_rest():
+    disc = _disc(10)
+    assert rest_of(disc, share_of(disc) / 0.375, (256, 256)) == pytest.approx(0.5)
+    assert rest_of(disc, 0.0, (256, 256)) == 0  # nobody knows how large it was
 
 
 def test_an_unclear_mask_is_not_the_object():
