@@ -62,12 +62,15 @@ def _measure(
     pieces: NDArray[np.int32], count: int, background: SoftMask, motion: Motion
 ) -> tuple[Floats, Floats, Floats, Floats]:
     """Of each piece (N,) its area, its motion (N, 2) px, its surroundings', and how far these are known."""
-    flow = motion.came_from(*pieces.shape) - pixels(*pieces.shape)
+    flow = cv2.subtract(motion.came_from(*pieces.shape), pixels(*pieces.shape))
+    x, y = cv2.split(flow)
+    moving = cv2.merge([cv2.multiply(x, background), cv2.multiply(y, background), background])
     window = (window_px(pieces.shape),) * 2
-    known = cv2.boxFilter(background, -1, window)
-    around = cv2.boxFilter(flow * background[..., None], -1, window)
-    values = np.dstack([flow, around / np.maximum(known, LEAST_KNOWN)[..., None], known])[pieces > 0]
-    labels = pieces[pieces > 0]
+    inside = np.flatnonzero(pieces)
+    labels, own = pieces.reshape(-1)[inside], flow.reshape(-1, 2)[inside]
+    around = cv2.boxFilter(moving, -1, window).reshape(-1, 3)[inside]
+    known = around[:, 2:]
+    values = np.hstack([own, around[:, :2] / np.maximum(known, LEAST_KNOWN), known])
     areas = np.bincount(labels, minlength=count).astype(np.float64)
     sums = [np.bincount(labels, weights=channel, minlength=count) for channel in values.T]
     means = np.stack(sums, axis=1) / np.maximum(areas, 1)[:, None]
