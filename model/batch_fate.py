@@ -52,8 +52,7 @@ class BatchFate:
         )
         from_around = torch.hypot(own_x - around_x, own_y - around_y)
         from_body = torch.hypot(own_x - body_x, own_y - body_y)
-        strangers = is_told & (from_around < likeness * from_body) & (pieces > 0)
-        return strangers.view_as(inside)
+        return (is_told & (from_around < likeness * from_body)).view_as(inside)
 
 
 def _means(values: Tensor, pieces: Tensor, areas: Tensor) -> Tensor:

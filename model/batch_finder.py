@@ -25,7 +25,7 @@ from .batch_outline import BatchOutliner
 from .batch_outlook import Ahead
 from .batch_parts import box_around
 from .batch_rows import FrameShape, Rows
-from .finder import BORDER_PX, MOST, REST
+from .finder import BORDER_PX, NO_REST, SURE_REST
 from .lifecycle import is_turn
 from .outlook import edge_px
 from .soft_masks import LOW_RES_PX
@@ -135,7 +135,7 @@ class BatchFinder:
         bottom, right = (side // LOW_RES_PX - BORDER_PX for side in self._shape.resized_hw)
         is_at_border = area_of(inside) > area_of(inside[:, BORDER_PX:bottom, BORDER_PX:right])
         left = share_of(soft) / self._rows.usual_share.clamp(min=1e-9)
-        return ((MOST - left) / (MOST - REST)).clamp(0, 1) * ~is_at_border
+        return ((NO_REST - left) / (NO_REST - SURE_REST)).clamp(0, 1) * ~is_at_border
 
     def _is_doubtful(self, ahead: Ahead) -> Tensor:
         return ahead.is_search | (self._rows.agreement < self._settings.sure_agreement)

@@ -43,7 +43,6 @@ def strangers_in(soft_map: SoftMask, background: SoftMask, motion: Motion, liken
     body, long_side = int(np.argmax(areas)), max(inside.shape)
     is_told = (known > LEAST_KNOWN) & (_length(own[body] - around) > LEAST_MOTION * long_side)
     is_stranger = is_told & (_length(own - around) < likeness * _length(own - own[body]))
-    is_stranger[0] = False
     strangers: BoolMask = is_stranger[pieces] & inside
     return strangers
 

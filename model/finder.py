@@ -22,6 +22,7 @@ from .soft_masks import (
     fineness_of,
     inside_box,
     logits_of_soft,
+    share_of,
     soft_iou,
 )
 from .types import BoolMask, ImageEmbedding, Prompt
@@ -29,7 +30,7 @@ from .types import BoolMask, ImageEmbedding, Prompt
 # The single mask and the three candidates from box + mask logits, and the single mask from the box alone,
 # which the logits' own errors cannot sway.
 CANDIDATES = ((0, 0), (0, 1), (0, 2), (0, 3), (1, 0))
-REST, MOST = 0.25, 0.5  # of an object's usual area: so little is a rest, so much is no rest
+SURE_REST, NO_REST = 0.25, 0.5  # of its usual area: so little of an object is a rest, so much is none
 BORDER_PX = 2  # low-res px from the picture's border: what is so near may be leaving
 
 
@@ -152,8 +153,8 @@ def rest_of(soft: SoftMask, usual_share: float, resized_hw: tuple[int, int]) -> 
     inside = soft > 0.5
     if not usual_share or _is_at_border(inside, resized_hw):
         return 0.0
-    left = float(inside.mean()) / usual_share
-    return min(max((MOST - left) / (MOST - REST), 0.0), 1.0)
+    left = share_of(soft) / usual_share
+    return min(max((NO_REST - left) / (NO_REST - SURE_REST), 0.0), 1.0)
 
 
 def _is_at_border(inside: BoolMask, resized_hw: tuple[int, int]) -> bool:
